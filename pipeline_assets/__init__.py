@@ -1,0 +1,1 @@
+"""Daily data pipelines on Dagster whose partitions are overwritten atomically. Start at `definitions.py`."""

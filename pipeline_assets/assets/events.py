@@ -1,0 +1,59 @@
+"""`events`: what happened on a day, one row per event, whenever it arrived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline_assets.assets.database import cursor, single_row
+from pipeline_assets.assets.raw_events import EVENT_COLUMNS
+from pipeline_assets.orchestration import Result
+from pipeline_assets.rules.accounting import Accounting
+from pipeline_assets.rules.calendar import day_bounds
+from pipeline_assets.rules.contract import Contract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+EVENTS = Contract(EVENT_COLUMNS, key=("event_id",), day_column="event_time")
+BATCH_ROWS = 100_000
+
+
+def events(day: date, raw_events: pa.RecordBatchReader, *, timezone: str) -> Result:
+    """Distinct events of a day. Of several arrivals of one event_id the latest wins, ties are settled by content.
+
+    Args:
+        raw_events: arrivals around the day, `dt` being the arrival day.
+        timezone: of the day.
+    """
+    start, end = day_bounds(day, timezone)
+    stack = cursor()
+    connection = stack.__enter__()
+    connection.register("raw_events", raw_events)
+    connection.execute(
+        """
+        CREATE TEMP TABLE of_day AS
+        SELECT * FROM raw_events WHERE event_time >= $start AND event_time < $end
+        """,
+        {"start": start, "end": end},
+    )
+    read, kept = single_row(connection, "SELECT count(*), count(DISTINCT event_id) FROM of_day")
+    rows = connection.sql(
+        """
+        SELECT event_id, user_id, event_type, amount, event_time FROM of_day
+        QUALIFY row_number() OVER (
+            PARTITION BY event_id ORDER BY dt DESC, event_time DESC, event_type, user_id, amount) = 1
+        ORDER BY event_id
+        """
+    ).to_arrow_reader(BATCH_ROWS)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from rows
+        finally:
+            stack.__exit__(None, None, None)
+
+    reader = pa.RecordBatchReader.from_batches(rows.schema, batches())
+    return Result(reader, Accounting(read=read, kept=kept, duplicates=read - kept))

@@ -1,0 +1,113 @@
+"""The wiring: which table is made from which days of which, with whose contract and checks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pipeline_assets.assets.daily_sales import DAILY_SALES, daily_sales, sales_add_up_to_events
+from pipeline_assets.assets.events import EVENTS, events
+from pipeline_assets.assets.raw_events import (
+    RAW_EVENTS,
+    REJECTED_EVENTS,
+    raw_events,
+    rejected_share,
+    uploads_are_complete,
+)
+from pipeline_assets.assets.user_features import (
+    USER_FEATURES,
+    WINDOW_DAYS,
+    todays_events_are_counted,
+    user_features,
+    windows_are_nested,
+)
+from pipeline_assets.assets.user_segments import USER_SEGMENTS, every_user_has_a_segment, user_segments
+from pipeline_assets.orchestration import daily_asset
+from pipeline_assets.rules.code_version import code_version
+from pipeline_assets.rules.windows import arrivals, same_day, trailing
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from pipeline_assets.assets.source.select import Source
+    from pipeline_assets.store.landing import LandingZone
+
+
+def reference_pipeline(
+    *,
+    days: dg.DailyPartitionsDefinition,
+    landing: LandingZone,
+    source: Source,
+    lateness_days: int,
+    backfill_policy: dg.BackfillPolicy | None = None,
+) -> list[dg.AssetsDefinition]:
+    """Assets of the reference pipeline, upstream first.
+
+    Args:
+        days: first day and time zone.
+        lateness_days: how many days after its own an event is still taken in.
+        backfill_policy: days per run of a backfill; all in one run unless given.
+    """
+    timezone = days.timezone
+    daily = partial(
+        daily_asset,
+        partitions_def=days,
+        backfill_policy=backfill_policy,
+        owners=["team:data"],
+        kinds={"duckdb", "parquet"},
+    )
+    return [
+        daily(
+            raw_events,
+            contract={"raw_events": RAW_EVENTS, "rejected_events": REJECTED_EVENTS},
+            params={
+                "landing": landing,
+                "source": source,
+                "timezone": timezone,
+                "lateness_days": lateness_days,
+            },
+            # Where the files lie is no part of what is made of them.
+            code_version=code_version(
+                raw_events,
+                RAW_EVENTS,
+                REJECTED_EVENTS,
+                source.expressions,
+                source.where,
+                timezone,
+                lateness_days,
+            ),
+            drops_rows=True,
+            dead_letter="rejected_events",
+            checks=[rejected_share, uploads_are_complete],
+            group_name="ingest",
+        ),
+        daily(
+            events,
+            contract=EVENTS,
+            ins={"raw_events": arrivals(lateness_days=lateness_days)},
+            params={"timezone": timezone},
+            drops_rows=True,
+            group_name="ingest",
+        ),
+        daily(
+            daily_sales,
+            contract=DAILY_SALES,
+            ins={"events": same_day()},
+            checks=[sales_add_up_to_events],
+            group_name="sales",
+        ),
+        daily(
+            user_features,
+            contract=USER_FEATURES,
+            ins={"events": trailing(days=WINDOW_DAYS)},
+            checks=[windows_are_nested, todays_events_are_counted],
+            group_name="users",
+        ),
+        daily(
+            user_segments,
+            contract=USER_SEGMENTS,
+            ins={"user_features": same_day()},
+            checks=[every_user_has_a_segment],
+            group_name="users",
+        ),
+    ]

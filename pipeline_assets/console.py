@@ -1,0 +1,129 @@
+"""What the CLI shows: progress bars and tables. Nothing is decided here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pipeline_assets.orchestration.progress import DayDone
+
+PIPE_WIDTH = 160
+"""Columns when the output is no terminal: a log should not fold at the 80 that nobody looks at."""
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=PIPE_WIDTH)
+
+
+console, stderr = _console(stderr=False), _console(stderr=True)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over the days of one table."""
+
+    days: int = 0
+    read: int = 0
+    kept: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+    def add(self, event: DayDone) -> None:
+        """Count one finished day."""
+        self.days += 1
+        self.read += event.read
+        self.kept += event.rows
+        self.duplicates += event.duplicates
+        self.rejected += event.rejected
+        self.unchanged += event.unchanged
+        self.failed += event.error is not None
+        self.seconds += event.seconds
+
+
+class RunView:
+    """A progress bar per table, and the closing table. Without a terminal: a line when a table is done.
+
+    Args:
+        days: days to come per table, in the order to show.
+    """
+
+    def __init__(self, days: Mapping[str, int]) -> None:
+        self.tallies = {table: Tally() for table in days}
+        self._expected = dict(days)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("days"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {
+            table: self._progress.add_task(table, total=total, note="", start=False) for table, total in days.items()
+        }
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._progress.stop()
+
+    def day_done(self, event: DayDone) -> None:
+        """Show one finished day."""
+        tally = self.tallies[event.table]
+        tally.add(event)
+        task = self._tasks[event.table]
+        self._progress.start_task(task)
+        self._progress.update(task, completed=tally.days, note=f"{tally.failed} failed" if tally.failed else "")
+        if not console.is_terminal and tally.days == self._expected[event.table]:
+            console.print(f"{event.table}: {tally.days} days, {tally.kept:,} rows, {tally.seconds:.1f} s")
+
+    def summary(self) -> Table:
+        """The closing table."""
+        failed = any(tally.failed for tally in self.tallies.values())
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table.add_column("table", no_wrap=True)
+        for name in ("days", "rows in", "kept", "duplicates", "rejected", "unchanged", "seconds"):
+            table.add_column(name, justify="right", no_wrap=True)
+        if failed:
+            table.add_column("failed", justify="right", no_wrap=True)
+        for name, tally in self.tallies.items():
+            table.add_row(
+                name,
+                f"{tally.days:,}",
+                f"{tally.read:,}",
+                f"{tally.kept:,}",
+                f"{tally.duplicates:,}",
+                f"{tally.rejected:,}",
+                f"{tally.unchanged:,}",
+                f"{tally.seconds:.1f}",
+                *([f"{tally.failed:,}"] if failed else []),
+            )
+        return table
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+    """A plain table; numbers go to the right."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    listed = [list(row) for row in rows]
+    for index, name in enumerate(columns):
+        numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    return table

@@ -1,0 +1,96 @@
+"""One error tree. What belongs here: everything the project raises on purpose. What does not: bugs.
+
+Grouped by what a handler would do. `kind` is stable: alerts, retry rules and exit codes may rely on it.
+
+    PipelineError
+    |   somebody must change something, running again does not help
+    |-- SettingsError           kind "settings"            an environment variable, an option, a file name
+    |-- SourceError             kind "source"              the SELECT of a source
+    |-- LandingError            kind "landing"             a landing file that cannot be read
+    |-- ContractBroken          kind "contract"            rows that break the contract of their table
+    |-- PartitionMismatch       kind "partition_mismatch"  rows that belong to another day
+    |-- PartitionMissing        kind "missing"             a partition that has not been computed
+    |-- StorageRefused          kind "storage_refused"     permissions, a read-only or broken file system
+    |-- StorageFull             kind "storage_full"        no space or quota left
+    |
+    |   the same step may pass when it is run again from its inputs
+    |-- LandingInProgress       kind "landing_in_progress" a landing file that is still being written
+    |-- PartitionConflict       kind "conflict"            another run published this partition meanwhile
+    `-- StoreBusy               kind "busy"                a lock that was not free in time
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Base of the tree. The message says what happened, where, what was found, and what to do next."""
+
+    kind: ClassVar[str] = "pipeline"
+
+
+class SettingsError(PipelineError):
+    """A setting, an option or a file name that cannot be used as given."""
+
+    kind = "settings"
+
+
+class SourceError(PipelineError):
+    """The SELECT of a source cannot be parsed, or does not make events out of landing rows."""
+
+    kind = "source"
+
+
+class LandingError(PipelineError):
+    """A landing file or folder that cannot be read as what it claims to be."""
+
+    kind = "landing"
+
+
+class LandingInProgress(LandingError):
+    """A landing file changed, or was open for writing, while it was read."""
+
+    kind = "landing_in_progress"
+
+
+class ContractBroken(PipelineError):
+    """Staged rows do not keep the contract of their table. Nothing was published."""
+
+    kind = "contract"
+
+
+class PartitionMismatch(PipelineError):
+    """A frame holds rows that do not belong to the partition it was returned for. Nothing was published."""
+
+    kind = "partition_mismatch"
+
+
+class PartitionMissing(PipelineError):
+    """A partition or a commit was asked for that does not exist."""
+
+    kind = "missing"
+
+
+class PartitionConflict(PipelineError):
+    """Another run published this partition after this run first looked at it. Nothing was replaced."""
+
+    kind = "conflict"
+
+
+class StoreBusy(PipelineError):
+    """A partition stayed locked by another process for longer than the store waits."""
+
+    kind = "busy"
+
+
+class StorageRefused(PipelineError):
+    """The file system refused an operation."""
+
+    kind = "storage_refused"
+
+
+class StorageFull(PipelineError):
+    """The file system has no space or quota left. What was published before is still there."""
+
+    kind = "storage_full"

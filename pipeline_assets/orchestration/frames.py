@@ -1,0 +1,123 @@
+"""Frames at the edge: what a pure function takes and returns, and Arrow in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import pyarrow as pa
+
+from pipeline_assets.errors import ContractBroken
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline_assets.rules.accounting import Accounting
+
+
+class FrameKind(Enum):
+    """How a function wants its rows, said by its annotation."""
+
+    TABLE = "Table"
+    DATAFRAME = "DataFrame"
+    READER = "RecordBatchReader"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Rows together with their accounting, for functions that drop rows.
+
+    Args:
+        rows: a frame; a mapping of table name to frame for an asset of several tables; or an iterator of such
+            mappings for days larger than memory.
+        accounting: counts, or, when they are known only after the rows were read, a function that gives them.
+    """
+
+    rows: Any
+    accounting: Accounting | Callable[[], Accounting]
+
+
+def frame_kinds(function: Callable[..., object]) -> dict[str, FrameKind | None]:
+    """The frame kind of every parameter of the function, None where it is annotated with something else.
+
+    Parameters without an annotation take a pyarrow.Table.
+    """
+    annotations = getattr(function, "__annotations__", {})
+    with suppress(NameError):  # imported for type checkers only: the annotation's text names the class as well
+        annotations = get_type_hints(function)
+    return {name: frame_kind(annotations[name]) for name in annotations if name != "return"}
+
+
+def frame_kind(annotation: Any) -> FrameKind | None:
+    """The frame kind that an annotation, or its text, names."""
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    try:
+        return FrameKind(name.rpartition(".")[2])
+    except ValueError:
+        return None
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """An Arrow-backed DataFrame: decimals, nulls and nanoseconds survive, and strings are not copied."""
+    import pandas as pd
+
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def tables_of(frame: object) -> Iterator[pa.Table]:
+    """The rows of a frame as Arrow tables, one after the other.
+
+    Raises:
+        ContractBroken: the object is no frame, or holds values that Arrow has no type for.
+    """
+    if isinstance(frame, pa.Table):
+        yield frame
+    elif isinstance(frame, pa.RecordBatch):
+        yield pa.Table.from_batches([frame])
+    elif isinstance(frame, pa.RecordBatchReader):
+        for batch in frame:
+            yield pa.Table.from_batches([batch])
+    elif _is_dataframe(frame):
+        try:
+            yield pa.Table.from_pandas(frame, preserve_index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            msg = f"the DataFrame cannot be turned into Arrow: {error}"
+            raise ContractBroken(msg) from error
+    else:
+        msg = (
+            f"a {type(frame).__name__} was returned; return a pandas.DataFrame, pyarrow.Table, "
+            "pyarrow.RecordBatch or pyarrow.RecordBatchReader"
+        )
+        raise ContractBroken(msg)
+
+
+def is_stream(frame: object) -> bool:
+    """True for frames that must not be collected in memory."""
+    return isinstance(frame, pa.RecordBatchReader)
+
+
+def streams_of(rows: object, tables: Iterable[str]) -> Iterator[tuple[str, object]]:
+    """(table name, frame) pairs of whatever a function of several tables may return.
+
+    Raises:
+        ContractBroken: a mapping names a table that the asset does not have, or is no mapping.
+    """
+    names = set(tables)
+    for mapping in [rows] if isinstance(rows, Mapping) else _iterated(rows):
+        if not isinstance(mapping, Mapping) or not set(mapping) <= names:
+            found = sorted(mapping) if isinstance(mapping, Mapping) else type(mapping).__name__
+            msg = f"an asset of the tables {sorted(names)} returned {found}; return a mapping of table to frame"
+            raise ContractBroken(msg)
+        yield from mapping.items()
+
+
+def _iterated(rows: object) -> Iterable[object]:
+    return rows if isinstance(rows, Iterator) else [rows]
+
+
+def _is_dataframe(frame: object) -> bool:
+    return type(frame).__name__ == "DataFrame" and type(frame).__module__.startswith("pandas")

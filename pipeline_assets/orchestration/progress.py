@@ -1,0 +1,49 @@
+"""How far a range is: one call a day to whoever listens. The CLI draws its bars from it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import date
+
+
+@dataclass(frozen=True, slots=True)
+class DayDone:
+    """One day of one table was finished. `error` is None when it was committed."""
+
+    table: str
+    day: date
+    done: int
+    total: int
+    rows: int
+    read: int
+    duplicates: int
+    rejected: int
+    unchanged: bool
+    seconds: float
+    error: str | None = None
+
+
+_listener: ContextVar[Callable[[DayDone], None] | None] = ContextVar("progress_listener", default=None)
+
+
+@contextmanager
+def listening(listener: Callable[[DayDone], None]) -> Iterator[None]:
+    """Hand every finished day to the listener, for runs executed in this process and context."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def report(event: DayDone) -> None:
+    """Tell the listener, if there is one."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(event)

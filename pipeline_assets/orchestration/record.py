@@ -1,0 +1,102 @@
+"""The record of a commit: how it was made. It goes to Dagster's event log as metadata of the partition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline_assets.orchestration.upstream import Read
+    from pipeline_assets.rules.accounting import Accounting
+    from pipeline_assets.rules.contract import Contract
+    from pipeline_assets.store import Published
+
+PREVIEW_ROWS = 5
+PREVIEW_CELL_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything the project writes about one commit. Field names are the metadata keys that later readers rely on."""
+
+    published: Published
+    rows: int
+    schema: pa.Schema
+    preview: pa.Table
+    seconds: float
+    code_version: str | None = None
+    accounting: Accounting | None = None
+    reads: Mapping[str, Read] = field(default_factory=dict)
+    contract: Contract | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        """As Dagster metadata of one partition's materialization."""
+        commit = self.published.commit
+        values: dict[str, Any] = {
+            "dagster/row_count": dg.MetadataValue.int(self.rows),
+            "dagster/uri": dg.MetadataValue.path(commit.uri),
+            "dagster/column_schema": table_schema(self.schema, self.contract),
+            "bytes": dg.MetadataValue.int(commit.size_bytes),
+            "digest": dg.MetadataValue.text(commit.digest),
+            "unchanged": dg.MetadataValue.bool(self.published.unchanged),
+            "seconds": dg.MetadataValue.float(round(self.seconds, 4)),
+            "preview": dg.MetadataValue.md(markdown(self.preview)),
+        }
+        if self.code_version:
+            values["code_version"] = dg.MetadataValue.text(self.code_version)
+        if self.accounting:
+            values["rows_read"] = dg.MetadataValue.int(self.accounting.read)
+            values["rows_duplicate"] = dg.MetadataValue.int(self.accounting.duplicates)
+            values["rows_rejected"] = dg.MetadataValue.int(self.accounting.rejected)
+        if self.reads:
+            values["inputs"] = dg.MetadataValue.json(
+                {
+                    name: {day.isoformat(): commit.digest for day, commit in read.commits.items()}
+                    for name, read in self.reads.items()
+                }
+            )
+            missing = {
+                name: [day.isoformat() for day in read.missing] for name, read in self.reads.items() if read.missing
+            }
+            if missing:
+                values["inputs_missing"] = dg.MetadataValue.json(missing)
+        return values
+
+
+def table_schema(schema: pa.Schema, contract: Contract | None = None) -> dg.TableSchemaMetadataValue:
+    """Column names, types and descriptions for the Dagster UI."""
+    described = {column.name: column.description for column in contract.columns} if contract else {}
+    return dg.MetadataValue.table_schema(
+        dg.TableSchema(
+            columns=[
+                dg.TableColumn(
+                    field.name,
+                    type=str(field.type),
+                    description=described.get(field.name) or None,
+                    constraints=dg.TableColumnConstraints(nullable=field.nullable),
+                )
+                for field in schema
+            ]
+        )
+    )
+
+
+def markdown(rows: pa.Table) -> str:
+    """The first rows as a Markdown table."""
+    head = rows.slice(0, PREVIEW_ROWS)
+    if head.num_rows == 0:
+        return "no rows"
+    lines = [head.column_names, ["---"] * head.num_columns]
+    lines += [[_cell(value) for value in row.values()] for row in head.to_pylist()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    text = text.replace("\\", "\\\\").replace("|", "\\|").replace("\r", " ").replace("\n", " ")
+    return text if len(text) <= PREVIEW_CELL_CHARACTERS else text[: PREVIEW_CELL_CHARACTERS - 1] + "…"

@@ -1,0 +1,152 @@
+"""Every setting of the project, from the environment. The only reader of os.environ.
+
+All names begin with PIPELINE_. All have defaults that work on a laptop with nothing else running. Relative paths start
+at the project's folder. A `.env` file there counts as environment, as it does for Dagster's own commands.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.rules.calendar import zone
+from pipeline_assets.store.landing import LandingZone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PREFIX = "PIPELINE_"
+_COMING = ("POSTGRES_URL", "SLOT", "ALERT_WEBHOOK_URL", "S3_ENDPOINT_URL")
+"""Names that the design reserves: no typing errors."""
+
+
+def project_root() -> Path:
+    """The folder of the checkout: the working directory if it is one, else where this package lies."""
+    here = Path.cwd()
+    return here if (here / "workspace.yaml").exists() else Path(__file__).resolve().parent.parent
+
+
+def _folder(value: Path, info: ValidationInfo) -> Path:
+    if "://" in str(value) or str(value).startswith("s3:/"):
+        msg = f"is a URI; {info.field_name} is a folder in this version, s3:// is not supported yet"
+        raise ValueError(msg)
+    return value if value.is_absolute() else project_root() / value
+
+
+def _zone_name(value: str) -> str:
+    try:
+        zone(value)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+class Settings(BaseModel):
+    """Typed settings; see `load_settings`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    landing: Annotated[Path, AfterValidator(_folder)] = Field(
+        Path(".data/landing"), validate_default=True, description="Folder of the landing zone."
+    )
+    store: Annotated[Path, AfterValidator(_folder)] = Field(
+        Path(".data/lake"), validate_default=True, description="Folder of the lake."
+    )
+    source: Annotated[Path, AfterValidator(_folder)] = Field(
+        Path("sources/demo.sql"), validate_default=True, description="File with the source's SELECT."
+    )
+    start: date | None = Field(None, description="First day; the first day of the landing zone unless set.")
+    timezone: Annotated[str, AfterValidator(_zone_name)] = Field("UTC", description="Zone of days, an IANA name.")
+    lateness_days: int = Field(3, ge=0, le=366, description="Days after its own that an event is still taken in.")
+    history: int = Field(5, ge=0, le=1000, description="Replaced commits kept per partition.")
+    days_per_run: int | None = Field(
+        None, ge=1, description="Days per run of a backfill from the UI; all in one run unless set."
+    )
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _plain_date(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return date.fromisoformat(value)
+            except ValueError as error:
+                msg = "is not a date YYYY-MM-DD"
+                raise ValueError(msg) from error
+        return value
+
+    def first_day(self, *, today: date) -> date:
+        """The first day of the history: `start`, else the first landing day, else yesterday.
+
+        Raises:
+            SettingsError: it is not over yet.
+            LandingError: the landing zone holds what is no day.
+        """
+        last = today - timedelta(days=1)
+        if self.start is None:
+            return min([*LandingZone(self.landing).days(), last])
+        if self.start > last:
+            msg = f"{PREFIX}START={self.start} must be a day that is over; the last one in {self.timezone} is {last}"
+            raise SettingsError(msg)
+        return self.start
+
+    def today(self, now: Callable[[], datetime] | None = None) -> date:
+        """The day that is not over yet, in the pipeline's zone."""
+        local = zone(self.timezone)
+        return (now().astimezone(local) if now else datetime.now(local)).date()
+
+
+def load_settings(environment: Mapping[str, str | None] | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: names every variable that cannot be used, what it holds and what is wrong with it.
+    """
+    if environment is None:
+        environment = {**dotenv_values(project_root() / ".env"), **os.environ}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    given = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX) and value}
+    _refuse_misspelt(given, known)
+    values = {
+        name.upper().removeprefix(PREFIX).lower(): value for name, value in given.items() if name.upper() in known
+    }
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        wrong = [
+            f"{PREFIX}{str(each['loc'][0]).upper()}={values.get(str(each['loc'][0]))}: "
+            + each["msg"].removeprefix("Value error, ")
+            for each in error.errors()
+        ]
+        raise SettingsError("; ".join(wrong)) from error
+
+
+def _refuse_misspelt(given: Mapping[str, str], known: set[str]) -> None:
+    reserved = {f"{PREFIX}{name}" for name in _COMING}
+    for name in given:
+        if name.upper() in known | reserved:
+            continue
+        meant = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.85)
+        if meant:
+            msg = f"{name} is no setting; {meant[0]} is meant, perhaps"
+            raise SettingsError(msg)
+
+
+def dagster_home() -> Path | None:
+    """Where DAGSTER_HOME points, if it is set."""
+    value = os.environ.get("DAGSTER_HOME")
+    return Path(value) if value else None

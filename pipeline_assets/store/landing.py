@@ -1,0 +1,175 @@
+"""The landing zone: `{root}/dt=YYYY-MM-DD/*`, the files that arrived on a day, plain or compressed.
+
+Belongs here: which files there are, whether they are complete, their bytes. Does not: what the rows in them mean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import io
+import os
+import re
+import signal
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import pyarrow as pa
+
+from pipeline_assets.errors import LandingError, LandingInProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_HIDDEN = re.compile(r"[._].*|.*\.(tmp|temp|part|partial|inprogress|filepart|crdownload)|.*~", re.IGNORECASE)
+"""Names that upload tools give to files that are not complete yet, and markers such as _SUCCESS."""
+
+
+@dataclass(frozen=True, slots=True)
+class LandingFile:
+    """One landing file as it was when it was listed. `name` is its path below the landing zone."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    stamp: tuple[int, int, int]
+    """Inode, mtime in nanoseconds, size: another stamp, another content."""
+
+
+class LandingZone:
+    """Files by arrival day below a folder.
+
+    Args:
+        root: need not exist; there are no files then.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def days(self) -> list[date]:
+        """Arrival days that have a folder, ascending.
+
+        Raises:
+            LandingError: an entry of the landing zone is no `dt=YYYY-MM-DD` folder; its files would never be read.
+        """
+        days, strange = [], []
+        for entry in _listed(self.root):
+            if _HIDDEN.fullmatch(entry.name):
+                continue
+            day = _day_of(entry.name)
+            if day is None or not entry.is_dir():
+                strange.append(str(entry))
+            else:
+                days.append(day)
+        if strange:
+            msg = (
+                f"{', '.join(sorted(strange)[:5])}: not a folder named dt=YYYY-MM-DD with a real date, so its content "
+                "would never be read. Rename it, or move it out of the landing zone."
+            )
+            raise LandingError(msg)
+        return sorted(days)
+
+    def files(self, day: date) -> list[LandingFile]:
+        """Files of the day by name, those with the names of unfinished uploads left out; none without a folder."""
+        files = []
+        for path in _listed(self.root / f"dt={day.isoformat()}"):
+            if _HIDDEN.fullmatch(path.name):
+                continue
+            if not path.is_file():
+                msg = f"{path}: not a file. The files of a day lie directly in its folder; move them there."
+                raise LandingError(msg)
+            stat = path.stat()
+            stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            files.append(LandingFile(f"{path.parent.name}/{path.name}", path, stat.st_size, stamp))
+        return sorted(files, key=lambda file: file.name)
+
+    def unfinished(self, day: date) -> list[str]:
+        """Names in the day's folder that `files` leaves out."""
+        return sorted(
+            path.name for path in _listed(self.root / f"dt={day.isoformat()}") if _HIDDEN.fullmatch(path.name)
+        )
+
+    def check_complete(self, day: date, files: Sequence[LandingFile]) -> None:
+        """Make sure that nobody is writing the files and that they are still those that were listed.
+
+        Raises:
+            LandingInProgress: names the files.
+        """
+        unsettled = [file.name for file in files if _open_for_writing(file.path)]
+        now = {file.name: file.stamp for file in self.files(day)}
+        before = {file.name: file.stamp for file in files}
+        unsettled += [name for name in {**before, **now} if now.get(name) != before.get(name)]
+        if unsettled:
+            msg = (
+                f"{', '.join(sorted(set(unsettled)))}: still being written, or changed while it was read. Nothing of "
+                f"{day} was published; run the day again when the upload is complete. (Uploads under a name that "
+                "begins with '.' or ends in '.tmp' or '.part', renamed when complete, are never read early.)"
+            )
+            raise LandingInProgress(msg)
+
+
+def is_parquet(file: LandingFile) -> bool:
+    """True for Parquet content, whatever the file is named."""
+    return _magic(file).startswith(_PARQUET)
+
+
+def open_decompressed(file: LandingFile) -> BinaryIO:
+    """The file's bytes, unpacked if its content is gzip or zstd, whatever it is named."""
+    magic = _magic(file)
+    if magic.startswith(_GZIP):
+        return cast("BinaryIO", gzip.open(file.path, "rb"))
+    if magic.startswith(_ZSTD):
+        return cast("BinaryIO", io.BufferedReader(pa.input_stream(str(file.path), compression="zstd")))
+    return file.path.open("rb")
+
+
+def _magic(file: LandingFile) -> bytes:
+    with file.path.open("rb") as opened:
+        return opened.read(4)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        msg = f"{folder}: not a folder. PIPELINE_LANDING is a folder that holds dt=YYYY-MM-DD folders."
+        raise LandingError(msg) from error
+    except PermissionError as error:
+        msg = f"{folder}: {error.strerror}. This user must be able to read the landing zone."
+        raise LandingError(msg) from error
+
+
+def _day_of(name: str) -> date | None:
+    prefix, _, text = name.partition("=")
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if prefix == "dt" and day.isoformat() == text else None
+
+
+def _open_for_writing(path: Path) -> bool:
+    """True when a process of this machine has the file open for writing, as far as the system can tell.
+
+    Linux refuses a read lease on such a file. It is given back at once; a writer that opens the file in that instant
+    waits for it, and the signal that tells of it is one that is ignored by default.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # another user's file, or a file system without leases: the stamps still tell
+    finally:
+        os.close(descriptor)
+    return False

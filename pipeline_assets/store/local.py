@@ -1,0 +1,350 @@
+"""A store on a local file system: `{root}/{table}/dt=YYYY-MM-DD/data.parquet`, one file a partition.
+
+A commit is one rename. Everything else here serves that step: the file is complete and fsynced before it, the
+commit it replaces is linked into `{root}/_history` before it, and the partition's folder is locked and compared
+around it. Files are staged under `{root}/_staging`, each flocked by its writer for as long as the writer lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+import xxhash
+
+from pipeline_assets.errors import PartitionConflict, PartitionMissing, StorageFull, StorageRefused, StoreBusy
+from pipeline_assets.store.commit import Commit, Partition, Published, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FILE_NAME = "data.parquet"
+HASH_CHUNK_BYTES = 1 << 20
+LOCK_WAIT_SECONDS = 30.0
+"""A publish holds the lock for milliseconds; who waits this long waits for a process that was stopped."""
+LOCK_POLL_SECONDS = 0.01
+
+
+@dataclass(slots=True)
+class Staged:
+    """A file being written aside: open `path` and write. It is its writer's until it is published or dropped."""
+
+    partition: Partition
+    path: Path
+
+
+@dataclass(slots=True)
+class Pinned:
+    """One commit, held open: it stays readable whatever is published meanwhile."""
+
+    commit: Commit
+    file: pa.NativeFile
+
+    def close(self) -> None:
+        """Let go of the commit."""
+        self.file.close()
+
+
+class LocalStore:
+    """Partitions below a folder. Safe for any number of processes of one machine at once.
+
+    Args:
+        root: folder, made when it is missing.
+        history: how many replaced commits are kept per partition; 0 keeps none.
+        new_id: names staged files; must not repeat among living writers.
+    """
+
+    def __init__(self, root: Path, *, history: int = 5, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+        self.root = Path(root)
+        self.history_limit = history
+        self._new_id = new_id
+
+    def uri(self, partition: Partition) -> str:
+        """Where the partition's file is, or will be."""
+        return str(self._path(partition))
+
+    def check_writable(self) -> None:
+        """Make the root and write one file there.
+
+        Raises:
+            StorageRefused: the root cannot be made or written.
+        """
+        with explained(f"the store {self.root}"):
+            probe = self.root / "_staging" / f"probe-{self._new_id()}"
+            _make_folder(probe.parent)
+            probe.touch()
+            probe.unlink()
+
+    def days(self, table: str) -> list[date]:
+        """Days of the table that have a commit, ascending."""
+        try:
+            entries = list((self.root / table).iterdir())
+        except FileNotFoundError:
+            return []
+        days = sorted(day for entry in entries if (day := _day_of(entry.name)) is not None)
+        return [day for day in days if self._path(Partition(table, day)).exists()]
+
+    def version(self, partition: Partition) -> Version | None:
+        """What to hand to `publish` as `expected`: cheap, a stat. None before the first commit."""
+        try:
+            return _version(self._path(partition).stat())
+        except FileNotFoundError:
+            return None
+
+    def head(self, partition: Partition) -> Commit | None:
+        """The current commit, or None before the first one. Reads the file once, for its digest."""
+        pinned = self.open(partition)
+        if pinned is None:
+            return None
+        pinned.close()
+        return pinned.commit
+
+    def open(self, partition: Partition) -> Pinned | None:
+        """Pin the current commit for reading; None before the first one. The caller closes it."""
+        path = self._path(partition)
+        with explained(str(partition)):
+            try:
+                file = pa.OSFile(str(path), "rb")
+                published_ns = path.stat().st_mtime_ns
+            except FileNotFoundError:
+                return None
+            digest = xxhash.xxh3_128()
+            while chunk := file.read_buffer(HASH_CHUNK_BYTES):
+                digest.update(chunk)
+            size_bytes = file.tell()
+            file.seek(0)
+        commit = Commit(partition, digest.hexdigest(), size_bytes, _utc(published_ns), str(path))
+        return Pinned(commit, file)
+
+    @contextmanager
+    def stage(self, partition: Partition) -> Iterator[Staged]:
+        """Give a new file to write the partition's next commit into. On leaving, what was not published is dropped.
+
+        Raises:
+            StorageFull, StorageRefused: the file system's answer. Wrap what writes to the path in `explained`.
+        """
+        folder = self.root / "_staging" / partition.table
+        with explained(str(partition)):
+            _make_folder(folder)
+            path, lock = self._create_locked(folder, f"{partition.day.isoformat()}.{self._new_id()}.parquet")
+        try:
+            yield Staged(partition, path)
+        finally:
+            path.unlink(missing_ok=True)
+            lock.close()
+
+    def publish(self, staged: Staged, *, expected: Version | None) -> Published:
+        """Make the staged file the head if the head is still `expected`: compare, archive, replace, in that order.
+
+        A head that already holds the same bytes is left untouched, mtime included.
+
+        Raises:
+            PartitionConflict: the head is neither `expected` nor the same bytes. Nothing was changed.
+            StoreBusy: another process holds the partition's lock.
+        """
+        target = self._path(staged.partition)
+        size_bytes = staged.path.stat().st_size
+        digest = _digest_of(staged.path)
+        with explained(str(staged.partition)), self._locked(staged.partition):
+            current = _stat(target)
+            replaced = None if current is None else _digest_of(target)
+            if current is not None and replaced == digest:
+                commit = Commit(staged.partition, digest, size_bytes, _utc(current.st_mtime_ns), str(target))
+                return Published(commit, unchanged=True)
+            found = None if current is None else _version(current)
+            if found != expected:
+                raise _conflict(staged.partition, target, expected, replaced)
+            _fsync(staged.path)
+            if replaced is not None:
+                self._archive(staged.partition, replaced)
+            staged.path.replace(target)
+            _fsync(target.parent)
+            published_ns = target.stat().st_mtime_ns
+        return Published(Commit(staged.partition, digest, size_bytes, _utc(published_ns), str(target)), unchanged=False)
+
+    def history(self, partition: Partition) -> list[Commit]:
+        """Commits that were replaced and are still kept, the newest first."""
+        commits = []
+        for path in self._history_folder(partition).glob("*.parquet"):
+            stat = path.stat()
+            commits.append(Commit(partition, path.stem, stat.st_size, _utc(stat.st_mtime_ns), str(path)))
+        return sorted(commits, key=lambda commit: commit.published_at, reverse=True)
+
+    def restore(self, partition: Partition, digest: str) -> Published:
+        """Publish a kept commit again. The head it replaces is archived like any other.
+
+        Raises:
+            PartitionMissing: no kept commit has this digest.
+            PartitionConflict: somebody published meanwhile.
+        """
+        expected = self.version(partition)
+        kept = self._history_folder(partition) / f"{digest}.parquet"
+        with self.stage(partition) as staged:
+            try:
+                # A copy, not a link: the restored head must be a new version, or a run that began
+                # before the bad commit could take it for the head that it saw.
+                with explained(str(partition)):
+                    shutil.copyfile(kept, staged.path)
+            except FileNotFoundError as error:
+                known = ", ".join(commit.digest for commit in self.history(partition)) or "none"
+                msg = f"{partition}: no commit {digest} is kept. Kept: {known}."
+                raise PartitionMissing(msg) from error
+            return self.publish(staged, expected=expected)
+
+    def sweep(self, table: str) -> list[Path]:
+        """Delete staged files of the table whose writers are dead; return them. A file in use is never touched."""
+        swept = []
+        for path in (self.root / "_staging" / table).glob("*.parquet"):
+            try:
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+            except (BlockingIOError, FileNotFoundError):
+                continue  # alive, or just published
+            swept.append(path)
+        return swept
+
+    def _path(self, partition: Partition) -> Path:
+        return self.root / partition.folder / FILE_NAME
+
+    def _history_folder(self, partition: Partition) -> Path:
+        return self.root / "_history" / partition.folder
+
+    def _create_locked(self, folder: Path, name: str) -> tuple[Path, BinaryIO]:
+        path = folder / name
+        while True:
+            file = path.open("xb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _stat(path) is not None:
+                return path, file
+            file.close()  # swept in the instant between its making and its locking
+
+    @contextmanager
+    def _locked(self, partition: Partition) -> Iterator[None]:
+        folder = self.root / partition.folder
+        _make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            deadline = time.monotonic() + LOCK_WAIT_SECONDS
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        msg = (
+                            f"{partition}: locked by another process for more than {LOCK_WAIT_SECONDS:.0f} s "
+                            f"(see `fuser {folder}`). Nothing was changed; run it again."
+                        )
+                        raise StoreBusy(msg) from error
+                    time.sleep(LOCK_POLL_SECONDS)
+            yield
+        finally:
+            os.close(descriptor)  # and with it the lock
+
+    def _archive(self, partition: Partition, digest: str) -> None:
+        if self.history_limit == 0:
+            return
+        folder = self._history_folder(partition)
+        _make_folder(folder)
+        link = folder / f".{self._new_id()}"
+        os.link(self._path(partition), link)
+        link.replace(folder / f"{digest}.parquet")
+        _fsync(folder)
+        for commit in self.history(partition)[self.history_limit :]:
+            Path(commit.uri).unlink(missing_ok=True)
+
+
+def _version(stat: os.stat_result) -> Version:
+    return Version(f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}")
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _utc(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+
+
+def _day_of(name: str) -> date | None:
+    prefix, _, text = name.partition("=")
+    try:
+        return date.fromisoformat(text) if prefix == "dt" else None
+    except ValueError:
+        return None
+
+
+def _digest_of(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents durable: an entry exists for certain once its parent was fsynced."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _fsync(folder.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _conflict(partition: Partition, target: Path, expected: Version | None, found: str | None) -> PartitionConflict:
+    saw = "no commit" if expected is None else f"version {expected}"
+    now = "there is none" if found is None else f"the head is {found} ({target})"
+    msg = (
+        f"{partition}: another run published this partition after this run first looked at it "
+        f"(it saw {saw}, now {now}). Nothing was replaced; run the step again from its inputs."
+    )
+    return PartitionConflict(msg)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what the operating system says about the store into the project's errors.
+
+    Raises:
+        StorageFull: no space, no quota. StorageRefused: permissions, a read-only or broken file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            msg = f"{what}: {error}. What was published before is untouched. Free some space, then run it again."
+            raise StorageFull(msg) from error
+        if error.errno in {
+            errno.EACCES,
+            errno.EPERM,
+            errno.EEXIST,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EIO,
+            errno.ELOOP,
+        }:
+            msg = f"{what}: {error}. Check that PIPELINE_STORE is a folder that this user may write to."
+            raise StorageRefused(msg) from error
+        raise
