@@ -9,23 +9,24 @@ import os
 import sys
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline_assets.errors import PartitionMissing, PipelineError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import dagster as dg
 
     from pipeline_assets.settings import Settings
-    from pipeline_assets.store import LocalStore
+    from pipeline_assets.store import LocalStore, Partition
 
 # Heavy imports stand inside the commands: `pipeline --help` and a typing error answer at once.
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
+PREVIEW_ROWS = 5
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -131,10 +132,8 @@ def run(first: datetime | None, last: datetime | None, select: str | None) -> No
 @click.option("--last", "limit", default=14, show_default=True, type=click.IntRange(1), help="How many days to list.")
 def show(table: str, day: datetime | None, limit: int) -> None:
     """Print the head, history and row accounting of a table."""
-    from pipeline_assets.console import console, grid
     from pipeline_assets.orchestration.runs import records_of
     from pipeline_assets.store import Partition
-    from pipeline_assets.store.parquet import read_table, row_count
 
     _, store, defs = _loaded()
     key = _key(defs, table)
@@ -144,64 +143,75 @@ def show(table: str, day: datetime | None, limit: int) -> None:
         raise PartitionMissing(msg)
     with _instance() as instance:
         if day is None:
-            shown = days[-limit:]
-            records = records_of(instance, key, shown)
-            rows = []
-            for each in shown:
-                pinned = store.open(Partition(table, each))
-                if pinned is None:
-                    continue
-                record = records.get(each, {})
-                rows.append(
-                    [
-                        str(each),
-                        row_count(pinned.file),
-                        pinned.commit.size_bytes,
-                        pinned.commit.digest[:12],
-                        *(record.get(name, "") for name in ("rows_read", "rows_duplicate", "rows_rejected")),
-                        len(store.history(Partition(table, each))),
-                        f"{pinned.commit.published_at:%Y-%m-%d %H:%M:%S}",
-                    ]
-                )
-                pinned.close()
-            names = [
-                "day",
-                "rows",
-                "bytes",
-                "digest",
-                "read",
-                "duplicates",
-                "rejected",
-                "kept commits",
-                "published (UTC)",
-            ]
-            console.print(grid(names, rows, title=f"{table}: {len(days)} days, {days[0]} to {days[-1]}"))
-            return
-        partition = Partition(table, day.date())
+            _show_days(store, table, days, records_of(instance, key, days[-limit:]), limit)
+        else:
+            partition = Partition(table, day.date())
+            record = records_of(instance, key, [partition.day]).get(partition.day, {})
+            _show_partition(store, partition, record)
+
+
+def _show_days(
+    store: LocalStore, table: str, days: list[date], records: Mapping[date, Mapping[str, Any]], limit: int
+) -> None:
+    from pipeline_assets.console import console, grid
+    from pipeline_assets.store import Partition
+    from pipeline_assets.store.parquet import row_count
+
+    counts = [
+        name for name in ("rows_read", "rows_duplicate", "rows_rejected") if name in next(iter(records.values()), {})
+    ]
+    rows: list[list[object]] = []
+    for each in days[-limit:]:
+        partition = Partition(table, each)
         pinned = store.open(partition)
         if pinned is None:
-            msg = f"{partition} has not been computed; {table} has {len(days)} days, {days[0]} to {days[-1]}"
-            raise PartitionMissing(msg)
-        head = pinned.commit
-        facts = [
-            ["uri", head.uri],
-            ["rows", f"{row_count(pinned.file):,}"],
-            ["bytes", f"{head.size_bytes:,}"],
-            ["digest", head.digest],
-            ["published (UTC)", f"{head.published_at:%Y-%m-%d %H:%M:%S}"],
-        ]
-        record = records_of(instance, key, [partition.day]).get(partition.day, {})
-        facts += [[name, value] for name, value in record.items() if name not in {"preview", "digest", "bytes"}]
-        if record.get("digest", head.digest) != head.digest:
-            facts.append(["note", f"the newest record is of {record['digest']}, not of the head"])
-        console.print(grid(["head", str(partition)], facts))
-        kept = [[c.digest, c.size_bytes, f"{c.published_at:%Y-%m-%d %H:%M:%S}"] for c in store.history(partition)]
-        if kept:
-            console.print(grid(["replaced commit", "bytes", "published (UTC)"], kept))
-            console.print(f"`pipeline restore {table} {partition.day} <digest>` publishes one of them again.")
-        table_rows = read_table(pinned.file).slice(0, 5)
-        console.print(grid(table_rows.column_names, [list(row.values()) for row in table_rows.to_pylist()]))
+            continue  # removed since it was listed
+        head, record = pinned.commit, records.get(each, {})
+        books = [record.get(name, "") for name in counts]
+        published = f"{head.published_at:%Y-%m-%d %H:%M:%S}"
+        facts = (head.size_bytes, head.digest[:12], published, len(store.history(partition)))
+        rows.append([str(each), row_count(pinned.file), *books, *facts])
         pinned.close()
+    names = ["day", "rows", *counts, "bytes", "digest", "published (UTC)", "kept commits"]
+    title = f"{table}: {len(days)} days, {days[0]} to {days[-1]}"
+    console.print(grid(names, rows, title=title if len(rows) == len(days) else f"{title}; the last {len(rows)}"))
+
+
+def _show_partition(store: LocalStore, partition: Partition, record: Mapping[str, Any]) -> None:
+    from pipeline_assets.console import console, grid
+    from pipeline_assets.store.parquet import read_table, row_count
+
+    pinned = store.open(partition)
+    if pinned is None:
+        days = store.days(partition.table)
+        msg = f"{partition} has not been computed; there are {len(days)} days, {days[0]} to {days[-1]}"
+        raise PartitionMissing(msg)
+    head = pinned.commit
+    facts: list[list[object]] = [
+        ["uri", head.uri],
+        ["rows", f"{row_count(pinned.file):,}"],
+        ["bytes", f"{head.size_bytes:,}"],
+        ["digest", head.digest],
+        ["published (UTC)", f"{head.published_at:%Y-%m-%d %H:%M:%S}"],
+    ]
+    names = ("rows_read", "rows_duplicate", "rows_rejected", "unchanged", "seconds", "code_version", "run")
+    facts += [[f"record: {name}", record[name]] for name in names if name in record]
+    for table, commits in record.get("inputs", {}).items():
+        known = "\n".join(f"{each} {digest}" for each, digest in commits.items())
+        facts.append([f"made from {table}", known])
+    if record.get("digest", head.digest) != head.digest:
+        facts.append(["note", f"the newest record is of {record['digest']}, which is not the head"])
+    console.print(grid(["head", str(partition)], facts))
+    kept: list[list[object]] = [
+        [commit.digest, commit.size_bytes, f"{commit.published_at:%Y-%m-%d %H:%M:%S}"]
+        for commit in store.history(partition)
+    ]
+    if kept:
+        console.print(grid(["replaced commit", "bytes", "published (UTC)"], kept))
+        console.print(f"`pipeline restore {partition.table} {partition.day} DIGEST` publishes one of them again.")
+    rows = read_table(pinned.file).slice(0, PREVIEW_ROWS)
+    pinned.close()
+    console.print(grid(rows.column_names, [list(row.values()) for row in rows.to_pylist()], title="first rows"))
 
 
 @cli.command()

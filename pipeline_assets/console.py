@@ -125,5 +125,11 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str
         numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        table.add_row(*(_cell(value) for value in row))
     return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -3,7 +3,7 @@ SELECT
     event_id,
     user_id,
     event_type,
-    CAST(amount AS DECIMAL(18, 4)) AS amount,
+    amount,
     CAST(event_time AS TIMESTAMP WITH TIME ZONE) AS event_time,
     CASE
         WHEN event_type NOT IN ('page_view', 'add_to_cart', 'purchase', 'refund') THEN 'unknown type ' || event_type

@@ -3,6 +3,6 @@ SELECT
     commit_hash AS event_id,
     author_key AS user_id,
     event_type,
-    CAST(COALESCE(insertions, '0') AS DECIMAL(18, 4)) + CAST(COALESCE(deletions, '0') AS DECIMAL(18, 4)) AS amount,
+    CAST(COALESCE(insertions, '0') AS DECIMAL(38, 8)) + CAST(COALESCE(deletions, '0') AS DECIMAL(38, 8)) AS amount,
     CAST(author_ts AS TIMESTAMP WITH TIME ZONE) AS event_time
 FROM landing

@@ -8,7 +8,8 @@ SELECT
         WHEN regexp_matches(InvoiceNo, '^[A-Za-z]') THEN 'adjustment'
         ELSE 'sale'
     END AS event_type,
-    CAST(Quantity AS INTEGER) * CAST(UnitPrice AS DECIMAL(18, 4)) AS amount,
+    -- With more decimals than an event's amount has: one that would have to be rounded is rejected.
+    CAST(Quantity AS DECIMAL(38, 8)) * CAST(UnitPrice AS DECIMAL(38, 8)) AS amount,
     timezone('Europe/London', CAST(InvoiceDate AS TIMESTAMP)) AS event_time,
     CASE WHEN InvoiceNo IS NULL THEN 'InvoiceNo is missing' END AS reject_reason
 FROM landing

@@ -53,6 +53,7 @@ def reference_pipeline(
         daily_asset,
         partitions_def=days,
         backfill_policy=backfill_policy,
+        group_name="reference_pipeline",
         owners=["team:data"],
         kinds={"duckdb", "parquet"},
     )
@@ -79,7 +80,6 @@ def reference_pipeline(
             drops_rows=True,
             dead_letter="rejected_events",
             checks=[rejected_share, uploads_are_complete],
-            group_name="ingest",
         ),
         daily(
             events,
@@ -87,27 +87,23 @@ def reference_pipeline(
             ins={"raw_events": arrivals(lateness_days=lateness_days)},
             params={"timezone": timezone},
             drops_rows=True,
-            group_name="ingest",
         ),
         daily(
             daily_sales,
             contract=DAILY_SALES,
             ins={"events": same_day()},
             checks=[sales_add_up_to_events],
-            group_name="sales",
         ),
         daily(
             user_features,
             contract=USER_FEATURES,
             ins={"events": trailing(days=WINDOW_DAYS)},
             checks=[windows_are_nested, todays_events_are_counted],
-            group_name="users",
         ),
         daily(
             user_segments,
             contract=USER_SEGMENTS,
             ins={"user_features": same_day()},
             checks=[every_user_has_a_segment],
-            group_name="users",
         ),
     ]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.assets.source.landing_rows import FILE, LINE, TEXT, columns_of, read_rows
+from pipeline_assets.assets.source.landing_rows import columns_of, read_rows
+from pipeline_assets.assets.source.records import FILE, LINE, TEXT
+from pipeline_assets.errors import LandingError
 from pipeline_assets.orchestration import Result
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
-    from pipeline_assets.assets.source.landing_rows import Malformed
+    from pipeline_assets.assets.source.records import Malformed
     from pipeline_assets.assets.source.select import Source
     from pipeline_assets.store.landing import LandingFile, LandingZone
 
@@ -56,11 +58,11 @@ def raw_events(day: date, *, landing: LandingZone, source: Source, timezone: str
     landing.check_complete(day, files)
     counted = {"read": 0, "kept": 0, "rejected": 0}
 
-    def streams() -> Iterator[Mapping[str, pa.Table]]:
-        known = _known_columns(files)
+    def judged_files() -> Iterator[Mapping[str, pa.Table]]:
+        _check_columns(files, source)
         for file in files:
-            for batch in read_rows(file):
-                rows = _with_columns(batch.rows, source.columns, known)
+            for batch in read_rows(file, source.columns):
+                rows = _with_columns(batch.rows, source.columns)
                 judged = source.judge(rows, day=day, timezone=timezone, lateness_days=lateness_days)
                 kept = judged.filter(pc.is_null(judged["rule"])).select(RAW_EVENTS.schema.names)
                 rejected = _rejected(judged, batch.malformed, file)
@@ -68,6 +70,13 @@ def raw_events(day: date, *, landing: LandingZone, source: Source, timezone: str
                 counted["kept"] += kept.num_rows
                 counted["rejected"] += rejected.num_rows
                 yield {"raw_events": kept, "rejected_events": rejected}
+
+    def streams() -> Iterator[Mapping[str, pa.Table]]:
+        try:
+            yield from judged_files()
+        except LandingError:
+            landing.check_complete(day, files)  # half a file looks damaged: that it is being written explains it
+            raise
         landing.check_complete(day, files)
 
     return Result(streams(), accounting=lambda: Accounting(**counted))
@@ -95,22 +104,32 @@ def uploads_are_complete(day: date, landing: LandingZone) -> Finding:
     return Finding(not names, message, {"unfinished": len(names)})
 
 
-def _known_columns(files: Sequence[LandingFile]) -> set[str] | None:
-    """Columns that some file of the day has, in lower case; None if there is JSON, where any line may have any."""
-    known: set[str] = set()
-    for file in files:
-        columns = columns_of(file)
-        if columns is None and file.size_bytes:
-            return None
-        known.update(column.lower() for column in columns or ())
-    return known
+def _check_columns(files: Sequence[LandingFile], source: Source) -> None:
+    """A column that no file of the day has is an error; of JSON lines, any of which may have any, none is known.
+
+    Raises:
+        LandingError: names it, and the columns that were found.
+    """
+    found = {file.name: columns_of(file) for file in files}
+    named = {name: columns for name, columns in found.items() if columns}
+    if None in found.values() or not named:
+        return
+    known = {column.lower() for columns in named.values() for column in columns}
+    missing = [column for column in source.columns if column not in {*known, FILE, LINE, TEXT}]
+    if missing:
+        name, columns = next(iter(named.items()))
+        msg = (
+            f"{name}: has no column {', '.join(missing)}, which {source.name} uses, nor has another file of the day; "
+            f"its columns are {', '.join(columns)}"
+        )
+        raise LandingError(msg)
 
 
-def _with_columns(rows: pa.Table, wanted: Sequence[str], known: set[str] | None) -> pa.Table:
-    """Files of one day may differ in columns: one that another file has is null here, one that none has is an error."""
+def _with_columns(rows: pa.Table, wanted: Sequence[str]) -> pa.Table:
+    """Files of one day may differ in columns: one that another file has is null here."""
     present = {name.lower() for name in rows.column_names}
     for name in wanted:
-        if name.lower() not in present and (known is None or name.lower() in known):
+        if name not in present:
             rows = rows.append_column(name, pa.nulls(rows.num_rows, pa.string()))
     return rows
 

@@ -5,29 +5,85 @@ leaves what runs of single days leave, and one day is in memory at a time.
 """
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from functools import partial
+from typing import Any, Required, TypedDict, Unpack, overload
 
 import dagster as dg
 
 from pipeline_assets.orchestration.daily_run import DailyRun, DailySpec
+from pipeline_assets.orchestration.findings import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK
+from pipeline_assets.orchestration.outcome import as_failure
+from pipeline_assets.orchestration.parquet_io import ParquetIOManager
 from pipeline_assets.orchestration.record import table_schema
 from pipeline_assets.orchestration.upstream import Upstream
+from pipeline_assets.orchestration.validation import problems_of
 from pipeline_assets.rules.checks import Check
 from pipeline_assets.rules.code_version import code_version as derived_code_version
 from pipeline_assets.rules.contract import Contract
 from pipeline_assets.rules.windows import Window
 
-CONTRACT_CHECK = "contract"
-ACCOUNTING_CHECK = "row_accounting"
 _UPSTREAM = dg.PythonObjectDagsterType(Upstream)
 """Tells the IO manager to hand over the table instead of rows. One object: Dagster wants type names to be unique."""
 
 
-def daily_asset(
-    function: Callable[..., Any] | None = None,
+class Options(TypedDict, total=False):
+    """What an author may state of a daily asset; `daily_asset` says what it means."""
+
+    partitions_def: Required[dg.TimeWindowPartitionsDefinition]
+    contract: Required[Contract | Mapping[str, Contract]]
+    ins: Mapping[str, Window]
+    params: Mapping[str, Any]
+    checks: Sequence[Check]
+    drops_rows: bool
+    dead_letter: str | None
+    io_manager_key: str
+    key_prefix: Sequence[str]
+    group_name: str | None
+    description: str | None
+    owners: Sequence[str] | None
+    kinds: set[str] | None
+    code_version: str | None
+    backfill_policy: dg.BackfillPolicy | None
+    retry_policy: dg.RetryPolicy | None
+
+
+@overload
+def daily_asset(function: Callable[..., Any], **options: Unpack[Options]) -> dg.AssetsDefinition: ...
+@overload
+def daily_asset(**options: Unpack[Options]) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]: ...
+def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Make a daily-partitioned asset of a function `(day: date, <inputs>, <params>) -> frame`.
+
+    Inputs come, and rows are returned, as the annotations say: pandas.DataFrame (Arrow-backed), pyarrow.Table, or
+    pyarrow.RecordBatchReader for a day larger than memory. An input of several days has its day as column `dt`.
+    A function that drops rows returns `Result(rows, accounting)`.
+
+    Args:
+        function: left out, it is a decorator.
+        partitions_def: days, with their time zone.
+        contract: of the table, named like the function; or of several tables, by name, the main one first.
+        ins: window of days for every parameter that is an upstream table; its key has the same `key_prefix`.
+        params: values for further parameters; part of the code version.
+        checks: run on the staged rows, before anyone can read them.
+        drops_rows: the function returns its accounting, and every partition is checked against it.
+        dead_letter: the table, among several, that holds the rejected rows.
+        io_manager_key: a resource that is a ParquetIOManager; "io_manager" unless stated.
+        code_version: derived from the function's own source, its contract and its params unless stated.
+        backfill_policy: a range in one run unless stated.
+        **options: as above; key_prefix, group_name, owners, kinds and retry_policy as in dagster.asset.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: the arguments do not fit each other; the message says which.
+    """
+    return partial(_asset_of, **options) if function is None else _asset_of(function, **options)
+
+
+def _asset_of(
+    function: Callable[..., Any],
     *,
     partitions_def: dg.TimeWindowPartitionsDefinition,
     contract: Contract | Mapping[str, Contract],
@@ -45,48 +101,7 @@ def daily_asset(
     code_version: str | None = None,
     backfill_policy: dg.BackfillPolicy | None = None,
     retry_policy: dg.RetryPolicy | None = None,
-) -> Any:
-    """Make a daily-partitioned asset of a function `(day: date, <inputs>, <params>) -> frame`.
-
-    Inputs come, and rows are returned, as the annotations say: pandas.DataFrame (Arrow-backed), pyarrow.Table, or
-    pyarrow.RecordBatchReader for a day larger than memory. An input of several days has its day as column `dt`.
-    A function that drops rows returns `Result(rows, accounting)`.
-
-    Args:
-        partitions_def: days, with their time zone.
-        contract: of the table, named like the function; or of several tables, by name, the main one first.
-        ins: window of days for every parameter that is an upstream table.
-        params: values for further parameters; part of the code version.
-        checks: run on the staged rows, before anyone can read them.
-        drops_rows: the function returns its accounting, and every partition is checked against it.
-        dead_letter: the table, among several, that holds the rejected rows.
-        io_manager_key: a resource that is a ParquetIOManager.
-        code_version: derived from the function's own source, its contract and its params unless stated.
-        backfill_policy: a range in one run unless stated.
-
-    Returns:
-        dagster.AssetsDefinition, or a decorator that makes one.
-    """
-    if function is None:
-        return lambda decorated: daily_asset(
-            decorated,
-            partitions_def=partitions_def,
-            contract=contract,
-            ins=ins,
-            params=params,
-            checks=checks,
-            drops_rows=drops_rows,
-            dead_letter=dead_letter,
-            io_manager_key=io_manager_key,
-            key_prefix=key_prefix,
-            group_name=group_name,
-            description=description,
-            owners=owners,
-            kinds=kinds,
-            code_version=code_version,
-            backfill_policy=backfill_policy,
-            retry_policy=retry_policy,
-        )
+) -> dg.AssetsDefinition:
     name = function.__name__
     contracts = dict(contract) if isinstance(contract, Mapping) else {name: contract}
     keys = {table: dg.AssetKey([*key_prefix, table]) for table in contracts}
@@ -100,13 +115,16 @@ def daily_asset(
         checks=tuple(checks),
         drops_rows=drops_rows,
         dead_letter=dead_letter,
-        timezone=partitions_def.timezone,
+        timezone=getattr(partitions_def, "timezone", "UTC"),
         code_version=version,
     )
-    text = description or (function.__doc__ or "").strip() or None
+    for problem in problems_of(spec, partitions_def, states_version=code_version is not None):
+        msg = f"daily_asset {name}: {problem}."
+        raise dg.DagsterInvalidDefinitionError(msg)
+    text = description or inspect.getdoc(function)
 
     @dg.multi_asset(
-        name=name,
+        name="__".join([*key_prefix, name]),
         ins={
             parameter: dg.AssetIn(
                 key=dg.AssetKey([*key_prefix, parameter]),
@@ -136,8 +154,17 @@ def daily_asset(
     )
     def compute(context: dg.AssetExecutionContext, **inputs: Upstream) -> Iterator[Any]:
         manager = getattr(context.resources, io_manager_key)
+        if not isinstance(manager, ParquetIOManager):
+            raise dg.Failure(
+                f"{name}: the resource {io_manager_key!r} is a {type(manager).__name__}. A daily_asset writes through "
+                f"a ParquetIOManager: Definitions(resources={{{io_manager_key!r}: ParquetIOManager(root=...)}}).",
+                allow_retries=False,
+            )
         days = [date.fromisoformat(key) for key in context.partition_keys]
-        yield from DailyRun(spec, context, manager.store(), inputs, days).execute()
+        ended = partitions_def.get_last_partition_key()
+        history = (partitions_def.start.date(), date.fromisoformat(ended) if ended else max(days))
+        with as_failure():
+            yield from DailyRun(spec, context, manager.store(), inputs, days, history).execute()
 
     return compute
 
@@ -161,13 +188,19 @@ def _check_specs(spec: DailySpec) -> Iterator[dg.AssetCheckSpec]:
             blocking=True,
             description="Columns, types, nulls, allowed values, key and day of the staged rows.",
         )
-    main = next(iter(spec.asset_keys.values()))
+    main = spec.asset_keys[spec.main]
     if spec.drops_rows:
         yield dg.AssetCheckSpec(
             ACCOUNTING_CHECK,
             asset=main,
             blocking=True,
             description="rows read = rows kept + duplicates + rejected, for every partition.",
+        )
+    if any(not window.is_single_day for window in spec.windows.values()):
+        yield dg.AssetCheckSpec(
+            INPUTS_CHECK,
+            asset=main,
+            description="Every day of the windows that lies in the history, and is over, had been computed.",
         )
     for check in spec.checks:
         yield dg.AssetCheckSpec(check.name, asset=main, blocking=check.blocking, description=check.description)

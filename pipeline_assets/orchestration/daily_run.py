@@ -7,7 +7,6 @@ were committed are recorded.
 from __future__ import annotations
 
 import time
-import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,19 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline_assets.errors import (
-    ContractBroken,
-    LandingInProgress,
-    PartitionConflict,
-    PartitionMismatch,
-    PipelineError,
-    SourceError,
-    StorageFull,
-    StorageRefused,
-    StoreBusy,
-)
+from pipeline_assets.errors import ContractBroken, PartitionMismatch
 from pipeline_assets.orchestration import progress
+from pipeline_assets.orchestration.findings import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK, Findings
 from pipeline_assets.orchestration.frames import FrameKind, Result, frame_kinds, streams_of
+from pipeline_assets.orchestration.outcome import Outcome
 from pipeline_assets.orchestration.record import Record
 from pipeline_assets.orchestration.staging import StagedRows, located
 from pipeline_assets.rules.accounting import Accounting
@@ -44,9 +35,6 @@ if TYPE_CHECKING:
     from pipeline_assets.rules.windows import Window
     from pipeline_assets.store import LocalStore, Version
 
-HOPELESS = (StorageFull, StorageRefused, SourceError)
-"""What would fail every further day the same way: the rest of the range is not attempted."""
-MAY_PASS_NEXT_TIME = (PartitionConflict, StoreBusy, LandingInProgress)
 LOG_EVERY_SECONDS = 5.0
 
 
@@ -84,10 +72,16 @@ class DailyRun:
     store: LocalStore
     upstreams: Mapping[str, Upstream]
     days: Sequence[date]
-    _committed: dict[date, dict[str, Record]] = field(default_factory=dict)
-    _failed: dict[date, Exception] = field(default_factory=dict)
-    _findings: dict[tuple[str, str], dict[date, Finding]] = field(default_factory=dict)
+    history: tuple[date, date]
+    """First day, and the last one that is over."""
+    _outcome: Outcome[dict[str, Record]] = field(init=False)
+    _findings: Findings = field(init=False)
     _expected: dict[Partition, Version | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._outcome = Outcome(self.spec.main, self.days, self.context.log)
+        warnings = {INPUTS_CHECK, *(each.name for each in self.spec.checks if not each.blocking)}
+        self._findings = Findings(self.spec.asset_keys, warnings)
 
     def execute(self) -> Iterator[Any]:
         """Commit every day and yield what Dagster records.
@@ -95,56 +89,57 @@ class DailyRun:
         Raises:
             dagster.Failure: days failed; they are named, and the others are recorded.
         """
-        spec = self.spec
-        # Before any input is read: who commits after this moment knew more than this run does.
-        for table in spec.contracts:
-            self.store.sweep("/".join(spec.asset_keys[table].path))
-            for day in self.days:
-                partition = spec.partition(table, day)
-                self._expected[partition] = self.store.version(partition)
-        interrupt: BaseException | None = None
+        self._look_at_heads()
         try:
             self._commit_days()
-        except BaseException as error:  # noqa: BLE001 - raised again below, once the committed days are recorded
-            interrupt = error
+        except BaseException:
+            # On success Dagster records every day itself; when the step fails or is interrupted it would record none.
+            self._record_committed()
+            yield from self._findings.results()
+            raise
         finally:
             for upstream in self.upstreams.values():
                 upstream.close()
-        if interrupt or self._failed:
-            # On success Dagster records every day itself; on failure it would record none.
-            self._record_committed()
-        yield from self._check_results()  # and with the first of these Dagster takes the events logged above
-        if interrupt:
-            raise interrupt
-        if self._failed:
-            raise self._failure()
-        for table, key in spec.asset_keys.items():
-            for day, records in self._committed.items():
-                self.context.add_asset_metadata(records[table].metadata(), asset_key=key, partition_key=day.isoformat())
+        yield from self._findings.results()
+        for table, key in self.spec.asset_keys.items():
+            for day, records in self._outcome.committed.items():
+                self.context.add_asset_metadata(records[table].metadata(), asset_key=key, partition_key=str(day))
             yield dg.MaterializeResult(asset_key=key)
 
+    def _look_at_heads(self) -> None:
+        """Before any input is read: who commits after this moment knew more than this run does."""
+        for table in self.spec.contracts:
+            self.store.sweep("/".join(self.spec.asset_keys[table].path))
+            for day in self.days:
+                partition = self.spec.partition(table, day)
+                self._expected[partition] = self.store.version(partition)
+
+    def _record_committed(self) -> None:
+        for day, records in self._outcome.committed.items():
+            for table, key in self.spec.asset_keys.items():
+                self.context.log_event(
+                    dg.AssetMaterialization(key, partition=str(day), metadata=records[table].metadata())
+                )
+
     def _commit_days(self) -> None:
-        logged, began, rows = time.monotonic(), time.monotonic(), 0
+        began = logged = time.monotonic()
+        rows = 0
         for done, day in enumerate(self.days, start=1):
             started = time.monotonic()
-            try:
-                self._committed[day] = self._commit(day)
-                rows += sum(record.rows for record in self._committed[day].values())
-            except Exception as error:  # noqa: BLE001 - any failure is this day's alone; all are raised at the end
-                self._failed[day] = error
-                detail = "" if isinstance(error, PipelineError) else "".join(traceback.format_exception(error))
-                self.context.log.error(  # noqa: TRY400 - a traceback is for bugs
-                    f"{self.spec.main} {day} failed: {error}\n{detail}".rstrip()
-                )
-            self._report(day, done, time.monotonic() - started)
-            if isinstance(self._failed.get(day), HOPELESS):
-                break
+            self._outcome.attempt(day, partial(self._commit, day))
+            records = self._outcome.committed.get(day, {})
             now = time.monotonic()
+            self._report(day, done, records, now - started)
+            if self._outcome.is_hopeless:
+                break
+            rows += sum(record.rows for record in records.values())
             if now - logged >= LOG_EVERY_SECONDS or (done == len(self.days) > 1):
                 self.context.log.info(
                     f"{self.spec.main}: {done} of {len(self.days)} days, {rows / max(now - began, 1e-9):,.0f} rows/s"
                 )
                 logged = now
+        if self._outcome.failed:
+            raise self._outcome.failure()
 
     def _commit(self, day: date) -> dict[str, Record]:
         """Compute, stage, audit and publish every table of one day."""
@@ -168,12 +163,14 @@ class DailyRun:
                 self._audited(table, day, partial(staged[table].write, frame))
             for table, one in staged.items():
                 self._audited(table, day, one.close)
-                self._find(table, "contract", day, Finding(passed=True, message="kept", numbers={}))
+                self._findings.note(table, CONTRACT_CHECK, day, Finding(passed=True, message="every row keeps it"))
+            self._note_missing_inputs(day, reads)
             accounting = self._account(day, result, staged)
             self._check(day, staged)
+            # The main table last: who reads it finds what was rejected from it.
             published = {
                 table: self.store.publish(one.staged, expected=self._expected[spec.partition(table, day)])
-                for table, one in staged.items()
+                for table, one in reversed(staged.items())
             }
         seconds = time.monotonic() - started
         return {
@@ -185,21 +182,29 @@ class DailyRun:
                 seconds=seconds,
                 code_version=spec.code_version,
                 accounting=accounting if table == spec.main else None,
-                reads=reads,
+                inputs={name: read.inputs for name, read in reads.items()},
                 contract=spec.contracts[table],
             )
             for table, one in staged.items()
         }
 
     def _read(self, name: str, day: date, kind: FrameKind) -> Read:
-        return self.upstreams[name].read(day, self.spec.windows[name].upstream_of(day), kind)
+        return self.upstreams[name].read(day, self.spec.windows[name], kind, self.history)
+
+    def _note_missing_inputs(self, day: date, reads: Mapping[str, Read]) -> None:
+        if all(window.is_single_day for window in self.spec.windows.values()):
+            return
+        missing = {name: read.inputs.missing for name, read in reads.items() if read.inputs.missing}
+        listed = "; ".join(f"{name} of {', '.join(map(str, days))}" for name, days in missing.items())
+        message = f"{self.spec.partition(self.spec.main, day)} was made without " + (listed or "gaps")
+        self._findings.note(self.spec.main, INPUTS_CHECK, day, Finding(not missing, message))
 
     def _audited(self, table: str, day: date, step: Callable[[], None]) -> None:
         try:
             step()
         except (ContractBroken, PartitionMismatch) as error:
             placed = located(error, self.spec.partition(table, day))
-            self._find(table, "contract", day, Finding(passed=False, message=str(placed)))
+            self._findings.note(table, CONTRACT_CHECK, day, Finding(passed=False, message=str(placed)))
             raise placed from error
 
     def _account(self, day: date, result: Result | None, staged: Mapping[str, StagedRows]) -> Accounting | None:
@@ -223,7 +228,7 @@ class DailyRun:
             "unaccounted": books.read - kept - books.duplicates - rejected,
         }
         message = f"{partition}: {books}; staged: {kept} kept, {rejected} rejected"
-        self._find(spec.main, "row_accounting", day, Finding(balanced, message, numbers))
+        self._findings.note(spec.main, ACCOUNTING_CHECK, day, Finding(balanced, message, numbers))
         if not balanced:
             raise ContractBroken(f"{message}. Rows must not vanish: the partition was not published.")
         return books
@@ -244,75 +249,25 @@ class DailyRun:
                 elif name == "day":
                     arguments[name] = day
             finding = check.function(**arguments)
-            self._find(spec.main, check.name, day, finding)
+            if not isinstance(finding, Finding):
+                msg = f"check {check.name} returned a {type(finding).__name__}; a check returns a Finding"
+                raise TypeError(msg)
+            self._findings.note(spec.main, check.name, day, finding)
             if check.blocking and not finding.passed:
                 blocked.append(f"{check.name}: {finding.message}")
         if blocked:
             msg = f"{spec.partition(spec.main, day)}: {'; '.join(blocked)}. The partition was not published."
             raise ContractBroken(msg)
 
-    def _find(self, table: str, check: str, day: date, finding: Finding) -> None:
-        self._findings.setdefault((table, check), {})[day] = finding
-
-    def _check_results(self) -> Iterator[dg.AssetCheckResult]:
-        blocking = {check.name: check.blocking for check in self.spec.checks}
-        for (table, name), findings in self._findings.items():
-            failed = {day: finding for day, finding in findings.items() if not finding.passed}
-            shown = next(iter(failed.values()), None) or next(reversed(findings.values()))
-            metadata: dict[str, Any] = {
-                "days_checked": len(findings),
-                "days_failed": [day.isoformat() for day in failed],
-                **(shown.numbers if len(findings) == 1 or failed else _summed(findings.values())),
-            }
-            yield dg.AssetCheckResult(
-                asset_key=self.spec.asset_keys[table],
-                check_name=name,
-                passed=not failed,
-                severity=dg.AssetCheckSeverity.ERROR if blocking.get(name, True) else dg.AssetCheckSeverity.WARN,
-                description=shown.message if failed or len(findings) == 1 else f"{len(findings)} days passed",
-                metadata=metadata,
-            )
-
-    def _record_committed(self) -> None:
-        for day, records in self._committed.items():
-            for table, record in records.items():
-                self.context.log_event(
-                    dg.AssetMaterialization(
-                        self.spec.asset_keys[table], partition=day.isoformat(), metadata=record.metadata()
-                    )
-                )
-
-    def _failure(self) -> dg.Failure:
-        attempted = len(self._committed) + len(self._failed)
-        not_attempted = len(self.days) - attempted
-        first_day, first = next(iter(self._failed.items()))
-        tail = f" {not_attempted} further days were not attempted." if not_attempted else ""
-        described = "\n".join(f"  {day}: {type(error).__name__}: {error}" for day, error in self._failed.items())
-        failure = dg.Failure(
-            description=(
-                f"{self.spec.main}: {len(self._failed)} of {len(self.days)} days failed; "
-                f"{len(self._committed)} were committed and recorded.{tail}\n{described}"
-            ),
-            metadata={
-                "failed_days": [day.isoformat() for day in self._failed],
-                "committed_days": [day.isoformat() for day in self._committed],
-                "kind": getattr(first, "kind", "bug"),
-                "first_failed_day": first_day.isoformat(),
-            },
-            allow_retries=all(isinstance(error, MAY_PASS_NEXT_TIME) for error in self._failed.values()),
-        )
-        failure.__cause__ = first
-        return failure
-
-    def _report(self, day: date, done: int, seconds: float) -> None:
-        error = self._failed.get(day)
-        for table in self.spec.contracts:
-            record = self._committed[day][table] if error is None else None
+    def _report(self, day: date, done: int, records: Mapping[str, Record], seconds: float) -> None:
+        error = self._outcome.failed.get(day)
+        for table, key in self.spec.asset_keys.items():
+            record = records.get(table)
             books = record.accounting if record else None
             rows = record.rows if record else 0
             progress.report(
                 progress.DayDone(
-                    table=self.spec.asset_keys[table].to_user_string(),
+                    table=key.to_user_string(),
                     day=day,
                     done=done,
                     total=len(self.days),
@@ -325,12 +280,3 @@ class DailyRun:
                     error=None if error is None else str(error),
                 )
             )
-
-
-def _summed(findings: Any) -> dict[str, int | float]:
-    total: dict[str, int | float] = {}
-    for finding in findings:
-        for name, number in finding.numbers.items():
-            if isinstance(number, int | float):
-                total[name] = total.get(name, 0) + number
-    return total

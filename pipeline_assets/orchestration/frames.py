@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from inspect import signature
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pyarrow as pa
@@ -48,16 +49,21 @@ def frame_kinds(function: Callable[..., object]) -> dict[str, FrameKind | None]:
     annotations = getattr(function, "__annotations__", {})
     with suppress(NameError):  # imported for type checkers only: the annotation's text names the class as well
         annotations = get_type_hints(function)
-    return {name: frame_kind(annotations[name]) for name in annotations if name != "return"}
+    return {
+        name: frame_kind(annotations[name]) if name in annotations else FrameKind.TABLE
+        for name in signature(function).parameters
+    }
 
 
 def frame_kind(annotation: Any) -> FrameKind | None:
     """The frame kind that an annotation, or its text, names."""
-    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    try:
-        return FrameKind(name.rpartition(".")[2])
-    except ValueError:
+    if isinstance(annotation, str):
+        name = annotation.rpartition(".")[2]
+    elif getattr(annotation, "__module__", "").partition(".")[0] in {"pandas", "pyarrow"}:
+        name = annotation.__name__
+    else:
         return None
+    return FrameKind(name) if name in {kind.value for kind in FrameKind} else None
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -104,19 +110,20 @@ def streams_of(rows: object, tables: Iterable[str]) -> Iterator[tuple[str, objec
     """(table name, frame) pairs of whatever a function of several tables may return.
 
     Raises:
-        ContractBroken: a mapping names a table that the asset does not have, or is no mapping.
+        ContractBroken: a mapping names a table that the asset does not have, or is no mapping; or it is all there is
+            and lacks a table.
     """
-    names = set(tables)
-    for mapping in [rows] if isinstance(rows, Mapping) else _iterated(rows):
-        if not isinstance(mapping, Mapping) or not set(mapping) <= names:
-            found = sorted(mapping) if isinstance(mapping, Mapping) else type(mapping).__name__
-            msg = f"an asset of the tables {sorted(names)} returned {found}; return a mapping of table to frame"
+    names = list(tables)
+    for mapping in rows if isinstance(rows, Iterator) else [rows]:
+        found = list(mapping) if isinstance(mapping, Mapping) else [f"a {type(mapping).__name__}"]
+        partial = mapping is rows and set(found) != set(names)
+        if not isinstance(mapping, Mapping) or set(found) - set(names) or partial:
+            msg = (
+                f"{', '.join(map(str, found)) or 'an empty mapping'} was returned; an asset of the tables "
+                f"{', '.join(names)} returns a mapping with a frame for each of them, or an iterator of mappings"
+            )
             raise ContractBroken(msg)
         yield from mapping.items()
-
-
-def _iterated(rows: object) -> Iterable[object]:
-    return rows if isinstance(rows, Iterator) else [rows]
 
 
 def _is_dataframe(frame: object) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline_assets.orchestration.upstream import Read
+    from pipeline_assets.orchestration.upstream import Inputs
     from pipeline_assets.rules.accounting import Accounting
     from pipeline_assets.rules.contract import Contract
     from pipeline_assets.store import Published
@@ -22,16 +22,23 @@ PREVIEW_CELL_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything the project writes about one commit. Field names are the metadata keys that later readers rely on."""
+    """Everything the project writes about one commit. Field names are the metadata keys that later readers rely on.
+
+    A range keeps the records of all its days to its end, so there are no rows in them.
+
+    Args:
+        preview: the first rows, see `markdown`.
+        inputs: by name of the parameter.
+    """
 
     published: Published
     rows: int
     schema: pa.Schema
-    preview: pa.Table
+    preview: str
     seconds: float
     code_version: str | None = None
     accounting: Accounting | None = None
-    reads: Mapping[str, Read] = field(default_factory=dict)
+    inputs: Mapping[str, Inputs] = field(default_factory=dict)
     contract: Contract | None = None
 
     def metadata(self) -> dict[str, Any]:
@@ -45,24 +52,20 @@ class Record:
             "digest": dg.MetadataValue.text(commit.digest),
             "unchanged": dg.MetadataValue.bool(self.published.unchanged),
             "seconds": dg.MetadataValue.float(round(self.seconds, 4)),
-            "preview": dg.MetadataValue.md(markdown(self.preview)),
+            "preview": dg.MetadataValue.md(self.preview),
         }
         if self.code_version:
             values["code_version"] = dg.MetadataValue.text(self.code_version)
         if self.accounting:
-            values["rows_read"] = dg.MetadataValue.int(self.accounting.read)
-            values["rows_duplicate"] = dg.MetadataValue.int(self.accounting.duplicates)
-            values["rows_rejected"] = dg.MetadataValue.int(self.accounting.rejected)
-        if self.reads:
+            # Counts of a pandas frame are numpy's integers, which Dagster does not take.
+            values["rows_read"] = dg.MetadataValue.int(int(self.accounting.read))
+            values["rows_duplicate"] = dg.MetadataValue.int(int(self.accounting.duplicates))
+            values["rows_rejected"] = dg.MetadataValue.int(int(self.accounting.rejected))
+        if self.inputs:
             values["inputs"] = dg.MetadataValue.json(
-                {
-                    name: {day.isoformat(): commit.digest for day, commit in read.commits.items()}
-                    for name, read in self.reads.items()
-                }
+                {name: {str(day): digest for day, digest in each.digests.items()} for name, each in self.inputs.items()}
             )
-            missing = {
-                name: [day.isoformat() for day in read.missing] for name, read in self.reads.items() if read.missing
-            }
+            missing = {name: [str(day) for day in each.missing] for name, each in self.inputs.items() if each.missing}
             if missing:
                 values["inputs_missing"] = dg.MetadataValue.json(missing)
         return values

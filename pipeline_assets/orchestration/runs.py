@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pipeline_assets.store import LocalStore
 
+INTERRUPTED = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -36,16 +38,18 @@ class PlannedRun:
 def open_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance that the dagster.yaml in `folder` describes.
 
-    A lock is held while it is opened: two processes that make the same SQLite files at once break them.
+    The folder is locked while it is opened: two processes that make the same SQLite files at once break them.
     """
-    lock = folder / ".data" / "dagster.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as held:
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
         fcntl.flock(held, fcntl.LOCK_EX)
         instance = dg.DagsterInstance.from_config(str(folder))
         instance.get_run_records(limit=1)
         instance.fetch_materializations(dg.AssetKey("none"), limit=1)
         instance.all_instigator_state()
+    finally:
+        os.close(held)
     with instance:
         yield instance
 
@@ -53,17 +57,25 @@ def open_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
 def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetKey]:
     """Assets of a selection in Dagster's syntax ("events", "events+", "a,b"), upstream first; all when None.
 
+    Tables that one function makes are selected together.
+
     Raises:
         SettingsError: it names no asset.
     """
     graph = defs.resolve_asset_graph()
-    order = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
+    order = [
+        key
+        for level in graph.toposorted_asset_keys_by_level
+        for key in sorted(level)
+        if key in graph.materializable_asset_keys
+    ]
     if selection is None:
         return order
     try:
-        chosen = dg.AssetSelection.from_coercible(selection.split(",")).resolve(graph)
-    except (dg.DagsterInvalidSubsetError, dg.DagsterInvalidDefinitionError, ValueError) as error:
-        msg = f"--select {selection}: {error}. Assets: {', '.join(key.to_user_string() for key in order)}."
+        wanted = dg.AssetSelection.from_coercible(selection.split(","))
+        chosen = wanted.required_multi_asset_neighbors().resolve(graph)
+    except (dg.DagsterError, ValueError) as error:
+        msg = f"--select {selection} names no asset. Assets: {', '.join(key.to_user_string() for key in order)}."
         raise SettingsError(msg) from error
     if not chosen:
         msg = f"--select {selection} selects nothing. Assets: {', '.join(key.to_user_string() for key in order)}."
@@ -76,32 +88,44 @@ def plan_range(
 ) -> list[PlannedRun]:
     """The runs that compute `asked` days of the assets, and those existing days that read what is computed anew."""
     graph = defs.resolve_asset_graph()
+    chosen = set(keys)
+    # Tables that one function makes are computed together, so a day of one is a day of all of them.
+    steps = list(dict.fromkeys(tuple(k for k in keys if k in graph.get(key).execution_set_asset_keys) for key in keys))
     tables = [
         Table(
             key.to_user_string(),
             {
                 parent.to_user_string(): _window(graph.get_partition_mapping(key, parent))
                 for parent in graph.get(key).parent_keys
-                if parent in set(keys)
+                if parent in chosen
             },
         )
         for key in keys
     ]
-    days = days_to_compute(tables, asked, {table.name: store.days(table.name) for table in tables})
+    existing = {
+        key.to_user_string(): {day for each in step for day in store.days(each.to_user_string())}
+        for step in steps
+        for key in step
+    }
+    days = days_to_compute(tables, asked, existing)
     runs: list[PlannedRun] = []
-    for key in keys:
-        for first, last in ranges_of(days[key.to_user_string()]):
+    for step in steps:
+        for first, last in ranges_of(days[step[0].to_user_string()]):
             previous = runs[-1] if runs else None
             if previous and (previous.first, previous.last) == (first, last):
-                runs[-1] = PlannedRun((*previous.keys, key), first, last)
+                runs[-1] = PlannedRun((*previous.keys, *step), first, last)
             else:
-                runs.append(PlannedRun((key,), first, last))
+                runs.append(PlannedRun(step, first, last))
     return runs
 
 
 def execute(defs: dg.Definitions, run: PlannedRun, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """Execute one run in this process; it is seen in the UI like any other. A failure is in the result, not raised."""
-    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+    """Execute one run in this process; it is seen in the UI like any other. A failure is in the result, not raised.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted; Dagster has recorded it as failed.
+    """
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=list(run.keys),
         tags={
@@ -112,6 +136,11 @@ def execute(defs: dg.Definitions, run: PlannedRun, instance: dg.DagsterInstance)
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
+    for event in result.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        if error is not None and error.cls_name in INTERRUPTED:
+            raise KeyboardInterrupt
+    return result
 
 
 def failures_of(result: dg.ExecuteInProcessResult) -> list[str]:
@@ -121,7 +150,10 @@ def failures_of(result: dg.ExecuteInProcessResult) -> list[str]:
         if event.is_step_failure:
             data = event.step_failure_data
             described = data.user_failure_data.description if data.user_failure_data else None
-            messages.append(described or (data.error.message.strip() if data.error else "failed"))
+            error = data.error
+            while error is not None and error.cause is not None:  # Dagster's own words lead to the user's
+                error = error.cause
+            messages.append(described or f"{event.step_key}: {error.message.strip() if error else 'failed'}")
     return messages
 
 
@@ -135,20 +167,19 @@ def warnings_of(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def _window(mapping: dg.PartitionMapping) -> Window:
-    if isinstance(mapping, dg.TimeWindowPartitionMapping):
-        return Window(mapping.start_offset, mapping.end_offset)
+    if isinstance(mapping, dg.TimeWindowPartitionMapping):  # a plain asset's may leave the day itself out
+        return Window(min(mapping.start_offset, 0), max(mapping.end_offset, 0))
     return Window(0, 0)
 
 
-def records_of(instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]) -> dict[date, dict[str, str]]:
-    """The newest record of each day as text by metadata key, with the id of the run that wrote it."""
-    found: dict[date, dict[str, str]] = {}
+def records_of(instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]) -> dict[date, dict[str, Any]]:
+    """The newest record of each day as values by metadata key, with the id of the run that wrote it."""
+    found: dict[date, dict[str, Any]] = {}
     for day in days:
         filtered = dg.AssetRecordsFilter(key, asset_partitions=[day.isoformat()])
         for record in instance.fetch_materializations(filtered, limit=1).records:
             materialization = record.asset_materialization
             if materialization is not None:
-                texts = {name: str(value.value) for name, value in materialization.metadata.items()}
-                texts.pop("dagster/column_schema", None)
-                found[day] = {**texts, "run": record.run_id}
+                values = {name: value.value for name, value in materialization.metadata.items()}
+                found[day] = {**values, "run": record.run_id}
     return found

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline_assets.errors import ContractBroken, PipelineError
 from pipeline_assets.orchestration.frames import FrameKind, is_stream, tables_of, to_pandas
-from pipeline_assets.orchestration.record import PREVIEW_ROWS
+from pipeline_assets.orchestration.record import markdown
 from pipeline_assets.rules.contract import Audit
 from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_table
 
@@ -32,7 +32,8 @@ class StagedRows:
     timezone: str
     rows: int = 0
     schema: pa.Schema | None = None
-    preview: pa.Table | None = None
+    preview: str = ""
+    """The first rows, in Markdown."""
     _writer: PartitionWriter | None = None
     _audit: Audit | None = None
     _table: pa.Table | None = None
@@ -65,11 +66,10 @@ class StagedRows:
             if self.contract is None:
                 msg = "no frame was returned; return an empty frame with columns for a day without rows"
                 raise ContractBroken(msg)
-            self._open(self.contract.schema)
-            self._table = self.preview = self.contract.schema.empty_table()
+            self.write(self.contract.schema.empty_table())
         if self._audit is not None:
             self._audit.close()
-        assert self._writer is not None  # noqa: S101 - opened above
+        assert self._writer is not None  # noqa: S101 - opened by write
         self._writer.close()
 
     def abandon(self) -> None:
@@ -84,7 +84,8 @@ class StagedRows:
         file = pa.OSFile(str(self.staged.path), "rb")
         if kind is FrameKind.READER:
             return read_batches(file)
-        table = read_table(file)
+        with file:
+            table = read_table(file)
         return to_pandas(table) if kind is FrameKind.DATAFRAME else table
 
     def _open(self, schema: pa.Schema) -> None:
@@ -98,8 +99,8 @@ class StagedRows:
 
     def _add(self, table: pa.Table) -> None:
         assert self._writer is not None  # noqa: S101 - opened by write
-        if self.preview is None or self.preview.num_rows == 0:
-            self.preview = table.slice(0, PREVIEW_ROWS)
+        if self.rows == 0:
+            self.preview = markdown(table)
         self.rows += table.num_rows
         if self._audit is not None:
             self._audit.watch(table)

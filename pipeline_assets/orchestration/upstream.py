@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline_assets.errors import PartitionMissing
+from pipeline_assets.errors import ContractBroken, PartitionMissing
 from pipeline_assets.orchestration.frames import FrameKind, to_pandas
 from pipeline_assets.store import Partition
 from pipeline_assets.store.parquet import read_batches, read_table, uncompressed_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
-    from pipeline_assets.store import Commit, LocalStore, Pinned
+    from pipeline_assets.rules.windows import Window
+    from pipeline_assets.store import LocalStore, Pinned
 
 KEPT_BYTES = 128 << 20
 """Decoded partitions that are kept for the next day of a range; a window of small days fits, a huge day streams."""
@@ -24,12 +25,19 @@ DAY_COLUMN = "dt"
 
 
 @dataclass(frozen=True, slots=True)
+class Inputs:
+    """Which commits of one upstream table one day was made from, and which days of the window had none."""
+
+    digests: Mapping[date, str]
+    missing: Sequence[date]
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """What one day was given of one upstream table."""
 
     frame: Any
-    commits: dict[date, Commit]
-    missing: list[date]
+    inputs: Inputs
 
 
 @dataclass(slots=True)
@@ -44,28 +52,37 @@ class Upstream:
     _pinned: dict[date, Pinned] = field(default_factory=dict)
     _decoded: dict[date, pa.Table] = field(default_factory=dict)
 
-    def read(self, day: date, days: Sequence[date], kind: FrameKind) -> Read:
-        """Rows of `days`, ascending by day, for the downstream `day`; of several days with their day as column `dt`.
+    def read(self, day: date, window: Window, kind: FrameKind, history: tuple[date, date]) -> Read:
+        """Rows of the window of the downstream `day`, ascending by day; of several days with their day as column `dt`.
+
+        Args:
+            history: first day, before which nothing is read; and the last day that is over: a later one is not missing.
 
         Raises:
-            PartitionMissing: `day` itself has not been computed.
+            PartitionMissing: none of the days has been computed.
+            ContractBroken: the days differ in the type of a column.
         """
+        first, last = history
+        days = [each for each in window.upstream_of(day) if each >= first]
         self._forget_before(min(days))
         found = [each for each in days if self._pin(each) is not None]
-        if day not in found:
+        if not found:
             msg = (
                 f"{Partition(self.table, day)} has not been computed and is needed for {day}. "
                 f"Materialize {self.table} for {day} first, or together with this asset."
             )
             raise PartitionMissing(msg)
-        commits = {each: self._pinned[each].commit for each in found}
-        missing = [each for each in days if each not in commits]
-        with_day = len(days) > 1
+        inputs = Inputs(
+            {each: self._pinned[each].commit.digest for each in found},
+            [each for each in days if each not in found and each <= last],
+        )
+        schema = common_schema(self.table, {each: self._schema(each) for each in found})
+        if not window.is_single_day and DAY_COLUMN not in schema.names:
+            schema = schema.append(pa.field(DAY_COLUMN, pa.date32()))
         if kind is FrameKind.READER:
-            return Read(self._stream(found, with_day=with_day), commits, missing)
-        tables = [_with_day(self._table(each), each) if with_day else self._table(each) for each in found]
-        table = pa.concat_tables(tables)
-        return Read(to_pandas(table) if kind is FrameKind.DATAFRAME else table, commits, missing)
+            return Read(pa.RecordBatchReader.from_batches(schema, self._batches(found, schema)), inputs)
+        table = pa.concat_tables([_as(self._table(each), each, schema) for each in found])
+        return Read(to_pandas(table) if kind is FrameKind.DATAFRAME else table, inputs)
 
     def close(self) -> None:
         """Let go of every pinned commit."""
@@ -87,6 +104,9 @@ class Upstream:
             self._pinned[day] = pinned
         return self._pinned[day]
 
+    def _schema(self, day: date) -> pa.Schema:
+        return self._decoded[day].schema if day in self._decoded else read_batches(self._pinned[day].file).schema
+
     def _table(self, day: date) -> pa.Table:
         if day in self._decoded:
             return self._decoded[day]
@@ -95,28 +115,43 @@ class Upstream:
             self._decoded[day] = table
         return table
 
-    def _stream(self, days: Sequence[date], *, with_day: bool) -> pa.RecordBatchReader:
-        def tables() -> Iterator[tuple[date, pa.Table]]:
-            for day in days:
-                if day in self._decoded or uncompressed_bytes(self._pinned[day].file) <= KEPT_BYTES // 4:
-                    yield day, self._table(day)
-                else:
-                    for batch in read_batches(self._pinned[day].file):
-                        yield day, pa.Table.from_batches([batch])
+    def _batches(self, days: Sequence[date], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for day in days:
+            if day in self._decoded or uncompressed_bytes(self._pinned[day].file) <= KEPT_BYTES // 4:
+                yield from _as(self._table(day), day, schema).to_batches()
+            else:
+                for batch in read_batches(self._pinned[day].file):
+                    yield from _as(pa.Table.from_batches([batch]), day, schema).to_batches()
 
-        schema = read_batches(self._pinned[days[0]].file).schema
-        schema = schema.append(pa.field(DAY_COLUMN, pa.date32())) if with_day else schema
-        return pa.RecordBatchReader.from_batches(
-            schema,
-            (
-                batch
-                for day, table in tables()
-                for batch in (_with_day(table, day) if with_day else table).cast(schema).to_batches()
-            ),
+
+def common_schema(table: str, schemas: Mapping[date, pa.Schema]) -> pa.Schema:
+    """The columns of all days: a column that some day has not is null there.
+
+    Raises:
+        ContractBroken: a column has several types.
+    """
+    first, *others = schemas.values()
+    if all(each.equals(first) for each in others):
+        return first
+    try:
+        unified = pa.unify_schemas([first, *others], promote_options="default")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        msg = (
+            f"{table}: the partitions {min(schemas)} to {max(schemas)} cannot be read as one table: {error}. "
+            f"Materialize the older ones again with the present code."
         )
+        raise ContractBroken(msg) from error
+    return pa.schema([pa.field(each.name, each.type) for each in unified])
 
 
-def _with_day(table: pa.Table, day: date) -> pa.Table:
-    if DAY_COLUMN in table.column_names:
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns of a common schema, null where it has none."""
+    if table.schema.equals(schema):
         return table
-    return table.append_column(DAY_COLUMN, pa.repeat(pa.scalar(day, pa.date32()), table.num_rows))
+    return pa.concat_tables([schema.empty_table(), table], promote_options="default").cast(schema)
+
+
+def _as(table: pa.Table, day: date, schema: pa.Schema) -> pa.Table:
+    if DAY_COLUMN in schema.names and DAY_COLUMN not in table.column_names:
+        table = table.append_column(DAY_COLUMN, pa.repeat(pa.scalar(day, pa.date32()), table.num_rows))
+    return conformed(table, schema)

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import inspect
 import textwrap
+from types import CodeType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,11 +29,26 @@ def _code_of(function: Callable[..., object]) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # defined where there is no source: a console, exec
-        code = function.__code__
-        return repr((code.co_code, code.co_consts, code.co_names))
+        return repr((_byte_code(function.__code__, function.__doc__), function.__defaults__, function.__kwdefaults__))
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            statement.decorator_list = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.decorator_list = []
-            if ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
+
+
+def _byte_code(code: CodeType, docstring: str | None = None) -> str:
+    constants = [None if each == docstring else _constant(each) for each in code.co_consts]
+    return repr((code.co_code, constants, code.co_names))
+
+
+def _constant(value: object) -> str:
+    """The repr, but the same in every process: no addresses, no order of hashes."""
+    if isinstance(value, CodeType):
+        return _byte_code(value)
+    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,6 +21,9 @@ from pipeline_assets.rules.calendar import day_bounds
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
+
+DECIMAL_TO_FLOAT_ERROR = 2.0**-50
+"""Arrow's way from a decimal to a float is off by units in the last place: 19.9900 becomes 19.990000000000002."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,10 @@ class Contract:
     """Schema and rules of a table.
 
     Args:
-        key: columns that identify a row; rows are unique and ascending by them. Without a key rows keep the order
-            in which they were returned.
-        day_column: date or timestamp column that must lie within the partition's day.
+        key: columns that identify a row, not nullable; rows are unique and ascending by them. Without a key rows keep
+            the order in which they were returned.
+        day_column: date or timestamp column, not nullable, that must lie within the partition's day. A timestamp
+            without a zone is read in the partition's.
         version: stands in the file's footer; raise it when the meaning changes and the columns do not.
     """
 
@@ -57,10 +62,22 @@ class Contract:
     version: int = 1
 
     def __post_init__(self) -> None:
-        names = [column.name for column in self.columns]
-        unknown = [name for name in (*self.key, *filter(None, [self.day_column])) if name not in names]
-        if unknown or len(set(names)) != len(names):
-            msg = f"a contract's key and day_column are among its columns, each named once: {names}, {unknown=}"
+        named = {column.name: column for column in self.columns}
+        marked = [*self.key, *filter(None, [self.day_column])]
+        unknown = [name for name in marked if name not in named]
+        if unknown or len(named) != len(self.columns):
+            msg = (
+                "a contract's key and day_column are among its columns, each named once: "
+                f"{[column.name for column in self.columns]}, {unknown=}"
+            )
+            raise ValueError(msg)
+        nullable = [name for name in marked if named[name].nullable]
+        if nullable:
+            msg = f"a null identifies no row and belongs to no day: {', '.join(nullable)} cannot be nullable"
+            raise ValueError(msg)
+        day_type = named[self.day_column].type if self.day_column else pa.date32()
+        if not (pt.is_date(day_type) or pt.is_timestamp(day_type)):
+            msg = f"day_column {self.day_column} is {day_type}; a date or a timestamp can tell the day"
             raise ValueError(msg)
 
     @property
@@ -77,7 +94,8 @@ class Contract:
         """The same rows with the contract's columns in the contract's order and types, ascending by the key.
 
         Raises:
-            ContractBroken: a column is missing, not foreseen, or holds a value that its type cannot.
+            ContractBroken: a column is missing, not foreseen, or holds a value that the contract's type cannot hold
+                as it is.
         """
         expected, found = [c.name for c in self.columns], rows.column_names
         missing = [name for name in expected if name not in found]
@@ -134,18 +152,18 @@ class Audit:
                 f"({self.timezone}): {self.contract.day_column} is {self._stranger}, for one"
             )
             raise PartitionMismatch(msg)
-        if self._broken:
-            msg = "; ".join(f"{what} ({count} of {self.rows} rows)" for what, count in self._broken.items())
+        if self.is_broken:
+            msg = "; ".join(f"{what} ({count} of {self.rows} rows)" for what, count in self._broken.items() if count)
             raise ContractBroken(msg)
 
     @property
     def is_broken(self) -> bool:
         """True once a row was seen that must not be published."""
-        return bool(self._broken or self._strangers)
+        return bool(self._strangers or any(self._broken.values()))
 
     def _note(self, what: str, count: int) -> None:
-        if count:
-            self._broken[what] = self._broken.get(what, 0) + count
+        # Zeros too: so the rules stand in one order, whichever batch breaks them first.
+        self._broken[what] = self._broken.get(what, 0) + count
 
     def _check_values(self, values: pa.ChunkedArray, column: Column) -> None:
         if not column.nullable:
@@ -154,14 +172,17 @@ class Audit:
             known = pc.is_in(values, pa.array([*column.one_of, None], column.type))
             self._note(f"{column.name} is none of {', '.join(column.one_of)}", _count_false(known))
         if column.minimum is not None:
-            enough = pc.greater_equal(values, pa.scalar(column.minimum).cast(column.type))
+            enough = pc.greater_equal(values, pa.scalar(column.minimum, column.type))
             self._note(f"{column.name} is below {column.minimum}", _count_false(enough))
 
     def _check_day(self, values: pa.ChunkedArray) -> None:
         if pt.is_date(values.type):
             inside = pc.equal(values, pa.scalar(self.day, values.type))
         else:
-            start, end = (pa.scalar(bound).cast(values.type) for bound in day_bounds(self.day, self.timezone))
+            bounds = day_bounds(self.day, self.timezone)
+            if values.type.tz is None:
+                bounds = datetime.combine(self.day, time.min), datetime.combine(self.day + timedelta(days=1), time.min)
+            start, end = (pa.scalar(bound).cast(values.type) for bound in bounds)
             inside = pc.and_(pc.greater_equal(values, start), pc.less(values, end))
         strangers = _count_false(inside)
         if strangers and self._stranger is None:
@@ -199,7 +220,35 @@ def _count_false(flags: pa.Array | pa.ChunkedArray) -> int:
 
 def _cast(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
     try:
-        return values.cast(column.type)
+        cast = values.cast(column.type)
+        altered = _altered(values, cast) if _may_alter(values.type, column.type) else 0
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         msg = f"{column.name} is {values.type}, the contract says {column.type}: {error}"
         raise ContractBroken(msg) from error
+    if altered:
+        msg = (
+            f"{column.name} is {values.type}, the contract says {column.type}, which would alter {altered} of "
+            f"{len(values)} values; round or cast them in the asset if that is meant"
+        )
+        raise ContractBroken(msg)
+    return cast
+
+
+def _may_alter(source: pa.DataType, target: pa.DataType) -> bool:
+    """True for the casts in which Arrow alters values without a word; the others it refuses by itself."""
+    if pt.is_timestamp(source):
+        return bool(pt.is_date(target) or pt.is_time(target))
+    if pt.is_floating(source):
+        return bool(pt.is_floating(target) or pt.is_decimal(target) or pt.is_boolean(target))
+    return bool((pt.is_decimal(source) and pt.is_floating(target)) or (pt.is_integer(source) and pt.is_boolean(target)))
+
+
+def _altered(values: pa.ChunkedArray, cast: pa.ChunkedArray) -> int:
+    """How many values do not come back from what they were cast to."""
+    back = cast.cast(values.type)
+    if not pt.is_floating(values.type):
+        return _count_false(pc.equal(back, values))
+    before, after = values.cast(pa.float64()), back.cast(pa.float64())
+    off_by = pc.abs(pc.subtract(after, before))
+    same = pc.less_equal(off_by, pc.multiply(pc.abs(before), DECIMAL_TO_FLOAT_ERROR))
+    return _count_false(pc.or_(same, pc.or_(pc.equal(after, before), pc.is_nan(before))))

@@ -12,8 +12,8 @@ from pipeline_assets.rules.calendar import days_between
 class Window:
     """Days `first_offset` to `last_offset` around a day, both included; the day itself is always in it.
 
-    The day itself must have been computed. Of the others whatever exists is read: the history has a first day, and
-    what will arrive tomorrow is not there today.
+    Of several days whatever has been computed is read: the history has a first day, and what will arrive tomorrow is
+    not there today.
     """
 
     first_offset: int

@@ -13,10 +13,21 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
 Version = NewType("Version", str)
-"""What compare-and-swap compares: opaque, changes with every publish. Local: inode, mtime and size. S3: the ETag."""
+"""What compare-and-swap compares: opaque, never the same again. Local: inode, mtime and size. S3: the ETag."""
 
 # A leading underscore is the store's own (_history, _staging); "dt=" is a partition.
 _TABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*(/[A-Za-z0-9][A-Za-z0-9_\-]*)*")
+
+
+def check_table(table: str) -> None:
+    """Make sure that a table's name stays below the root of a store and apart from the store's own folders.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    if not _TABLE.fullmatch(table):
+        msg = f"table {table!r}: a table is named by letters, digits, '_', '-' and '/', not beginning with '_'"
+        raise SettingsError(msg)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,9 +38,7 @@ class Partition:
     day: date
 
     def __post_init__(self) -> None:
-        if not _TABLE.fullmatch(self.table):
-            msg = f"table {self.table!r}: a table is named by letters, digits, '_', '-' and '/', not beginning with '_'"
-            raise SettingsError(msg)
+        check_table(self.table)
 
     @property
     def folder(self) -> PurePosixPath:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import signal
+import stat
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -48,6 +49,7 @@ class LandingZone:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._checked: int | None = None
 
     def days(self) -> list[date]:
         """Arrival days that have a folder, ascending.
@@ -73,17 +75,27 @@ class LandingZone:
         return sorted(days)
 
     def files(self, day: date) -> list[LandingFile]:
-        """Files of the day by name, those with the names of unfinished uploads left out; none without a folder."""
+        """Files of the day by name, those with the names of unfinished uploads left out; none without a folder.
+
+        Raises:
+            LandingError: as `days`, lest a day seem empty whose folder has a wrong name; or an entry is no file.
+        """
+        self._check_folders()
         files = []
         for path in _listed(self.root / f"dt={day.isoformat()}"):
             if _HIDDEN.fullmatch(path.name):
                 continue
-            if not path.is_file():
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                if not path.is_symlink():
+                    continue  # removed since it was listed
+                found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
                 msg = f"{path}: not a file. The files of a day lie directly in its folder; move them there."
                 raise LandingError(msg)
-            stat = path.stat()
-            stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            files.append(LandingFile(f"{path.parent.name}/{path.name}", path, stat.st_size, stamp))
+            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+            files.append(LandingFile(f"{path.parent.name}/{path.name}", path, found.st_size, stamp))
         return sorted(files, key=lambda file: file.name)
 
     def unfinished(self, day: date) -> list[str]:
@@ -109,6 +121,16 @@ class LandingZone:
                 "begins with '.' or ends in '.tmp' or '.part', renamed when complete, are never read early.)"
             )
             raise LandingInProgress(msg)
+
+    def _check_folders(self) -> None:
+        """Look at the names of the folders again when one was added or renamed: a range asks for many days."""
+        try:
+            changed = self.root.stat().st_mtime_ns
+        except OSError:
+            return  # there is nothing to check, or listing the day says what is wrong
+        if changed != self._checked:
+            self.days()
+            self._checked = changed
 
 
 def is_parquet(file: LandingFile) -> bool:
@@ -161,7 +183,10 @@ def _open_for_writing(path: Path) -> bool:
     """
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False  # removed, which the stamps tell, or not readable, which the reader will say
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)

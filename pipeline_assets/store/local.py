@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ import pyarrow as pa
 import xxhash
 
 from pipeline_assets.errors import PartitionConflict, PartitionMissing, StorageFull, StorageRefused, StoreBusy
-from pipeline_assets.store.commit import Commit, Partition, Published, Version
+from pipeline_assets.store.commit import Commit, Partition, Published, Version, check_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,18 @@ HASH_CHUNK_BYTES = 1 << 20
 LOCK_WAIT_SECONDS = 30.0
 """A publish holds the lock for milliseconds; who waits this long waits for a process that was stopped."""
 LOCK_POLL_SECONDS = 0.01
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,  # also what /proc says when a folder is made there
+    errno.EEXIST,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EIO,
+    errno.ELOOP,
+}
 
 
 @dataclass(slots=True)
@@ -61,13 +73,25 @@ class LocalStore:
     Args:
         root: folder, made when it is missing.
         history: how many replaced commits are kept per partition; 0 keeps none.
-        new_id: names staged files; must not repeat among living writers.
+        lock_wait_seconds: how long a publish waits for another one of the same partition.
+        new_id: names staged files; must not repeat.
+        now_ns: the clock, in nanoseconds since 1970.
     """
 
-    def __init__(self, root: Path, *, history: int = 5, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        history: int = 5,
+        lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self.root = Path(root)
         self.history_limit = history
+        self._lock_wait_seconds = lock_wait_seconds
         self._new_id = new_id
+        self._now_ns = now_ns
 
     def uri(self, partition: Partition) -> str:
         """Where the partition's file is, or will be."""
@@ -87,19 +111,20 @@ class LocalStore:
 
     def days(self, table: str) -> list[date]:
         """Days of the table that have a commit, ascending."""
-        try:
-            entries = list((self.root / table).iterdir())
-        except FileNotFoundError:
-            return []
-        days = sorted(day for entry in entries if (day := _day_of(entry.name)) is not None)
-        return [day for day in days if self._path(Partition(table, day)).exists()]
+        check_table(table)
+        with explained(f"table {table}"):
+            try:
+                entries = list((self.root / table).iterdir())
+            except FileNotFoundError:
+                return []
+            days = sorted(day for entry in entries if (day := _day_of(entry.name)) is not None)
+            return [day for day in days if self._path(Partition(table, day)).exists()]
 
     def version(self, partition: Partition) -> Version | None:
         """What to hand to `publish` as `expected`: cheap, a stat. None before the first commit."""
-        try:
-            return _version(self._path(partition).stat())
-        except FileNotFoundError:
-            return None
+        with explained(str(partition)):
+            current = _stat(self._path(partition))
+        return None if current is None else _version(current)
 
     def head(self, partition: Partition) -> Commit | None:
         """The current commit, or None before the first one. Reads the file once, for its digest."""
@@ -113,17 +138,22 @@ class LocalStore:
         """Pin the current commit for reading; None before the first one. The caller closes it."""
         path = self._path(partition)
         with explained(str(partition)):
-            try:
-                file = pa.OSFile(str(path), "rb")
-                published_ns = path.stat().st_mtime_ns
-            except FileNotFoundError:
-                return None
+            while True:
+                try:
+                    before = path.stat()
+                    file = pa.OSFile(str(path), "rb")
+                    after = path.stat()
+                except FileNotFoundError:
+                    return None
+                if _version(before) == _version(after):
+                    break
+                file.close()  # replaced in between: the stat may be of another commit than the file
             digest = xxhash.xxh3_128()
             while chunk := file.read_buffer(HASH_CHUNK_BYTES):
                 digest.update(chunk)
             size_bytes = file.tell()
             file.seek(0)
-        commit = Commit(partition, digest.hexdigest(), size_bytes, _utc(published_ns), str(path))
+        commit = Commit(partition, digest.hexdigest(), size_bytes, _utc(after.st_mtime_ns), str(path))
         return Pinned(commit, file)
 
     @contextmanager
@@ -136,11 +166,12 @@ class LocalStore:
         folder = self.root / "_staging" / partition.table
         with explained(str(partition)):
             _make_folder(folder)
-            path, lock = self._create_locked(folder, f"{partition.day.isoformat()}.{self._new_id()}.parquet")
+            path, lock = self._create_locked(folder, partition.day)
         try:
             yield Staged(partition, path)
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it was published; or it stays, and a sweep takes it
+                path.unlink()
             lock.close()
 
     def publish(self, staged: Staged, *, expected: Version | None) -> Published:
@@ -152,33 +183,26 @@ class LocalStore:
             PartitionConflict: the head is neither `expected` nor the same bytes. Nothing was changed.
             StoreBusy: another process holds the partition's lock.
         """
-        target = self._path(staged.partition)
-        size_bytes = staged.path.stat().st_size
-        digest = _digest_of(staged.path)
-        with explained(str(staged.partition)), self._locked(staged.partition):
-            current = _stat(target)
-            replaced = None if current is None else _digest_of(target)
-            if current is not None and replaced == digest:
-                commit = Commit(staged.partition, digest, size_bytes, _utc(current.st_mtime_ns), str(target))
-                return Published(commit, unchanged=True)
-            found = None if current is None else _version(current)
-            if found != expected:
-                raise _conflict(staged.partition, target, expected, replaced)
-            _fsync(staged.path)
-            if replaced is not None:
-                self._archive(staged.partition, replaced)
-            staged.path.replace(target)
-            _fsync(target.parent)
-            published_ns = target.stat().st_mtime_ns
-        return Published(Commit(staged.partition, digest, size_bytes, _utc(published_ns), str(target)), unchanged=False)
+        partition, target = staged.partition, self._path(staged.partition)
+        with explained(str(partition)):
+            digest, size_bytes = _digest_of(staged.path), staged.path.stat().st_size
+            with self._locked(partition):
+                unchanged = not self._replace(target, staged, digest, expected)
+                # Unchanged or not: who published these bytes, or made these folders, may have been killed before this.
+                self._fsync_up_from(target.parent)
+                published_ns = target.stat().st_mtime_ns
+        return Published(Commit(partition, digest, size_bytes, _utc(published_ns), str(target)), unchanged)
 
     def history(self, partition: Partition) -> list[Commit]:
         """Commits that were replaced and are still kept, the newest first."""
-        commits = []
-        for path in self._history_folder(partition).glob("*.parquet"):
-            stat = path.stat()
-            commits.append(Commit(partition, path.stem, stat.st_size, _utc(stat.st_mtime_ns), str(path)))
-        return sorted(commits, key=lambda commit: commit.published_at, reverse=True)
+        with explained(str(partition)):
+            paths = list(self._history_folder(partition).glob("*.parquet"))
+            # A publish may drop the oldest while they are listed.
+            kept = [(stat.st_mtime_ns, path, stat.st_size) for path in paths if (stat := _stat(path)) is not None]
+        return [
+            Commit(partition, path.stem, size_bytes, _utc(published_ns), str(path))
+            for published_ns, path, size_bytes in sorted(kept, reverse=True)
+        ]
 
     def restore(self, partition: Partition, digest: str) -> Published:
         """Publish a kept commit again. The head it replaces is archived like any other.
@@ -188,30 +212,30 @@ class LocalStore:
             PartitionConflict: somebody published meanwhile.
         """
         expected = self.version(partition)
-        kept = self._history_folder(partition) / f"{digest}.parquet"
+        known = {commit.digest: Path(commit.uri) for commit in self.history(partition)}
+        if digest not in known:
+            msg = f"{partition}: no commit {digest} is kept. Kept: {', '.join(known) or 'none'}."
+            raise PartitionMissing(msg)
         with self.stage(partition) as staged:
-            try:
-                # A copy, not a link: the restored head must be a new version, or a run that began
-                # before the bad commit could take it for the head that it saw.
-                with explained(str(partition)):
-                    shutil.copyfile(kept, staged.path)
-            except FileNotFoundError as error:
-                known = ", ".join(commit.digest for commit in self.history(partition)) or "none"
-                msg = f"{partition}: no commit {digest} is kept. Kept: {known}."
-                raise PartitionMissing(msg) from error
+            # A copy, not a link: the restored head must be a new version, or a run that began
+            # before the bad commit could take it for the head that it saw.
+            with explained(str(partition)):
+                shutil.copyfile(known[digest], staged.path)
             return self.publish(staged, expected=expected)
 
     def sweep(self, table: str) -> list[Path]:
         """Delete staged files of the table whose writers are dead; return them. A file in use is never touched."""
+        check_table(table)
         swept = []
-        for path in (self.root / "_staging" / table).glob("*.parquet"):
-            try:
-                with path.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-            except (BlockingIOError, FileNotFoundError):
-                continue  # alive, or just published
-            swept.append(path)
+        with explained(f"staged files of {table}"):
+            for path in (self.root / "_staging" / table).glob("*.parquet"):
+                try:
+                    with path.open("rb") as file:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        path.unlink()
+                except (BlockingIOError, FileNotFoundError):
+                    continue  # alive, or just published
+                swept.append(path)
         return swept
 
     def _path(self, partition: Partition) -> Path:
@@ -220,9 +244,10 @@ class LocalStore:
     def _history_folder(self, partition: Partition) -> Path:
         return self.root / "_history" / partition.folder
 
-    def _create_locked(self, folder: Path, name: str) -> tuple[Path, BinaryIO]:
-        path = folder / name
+    def _create_locked(self, folder: Path, day: date) -> tuple[Path, BinaryIO]:
         while True:
+            # Another name each time: a sweep that still has the last one open would delete its successor.
+            path = folder / f"{day.isoformat()}.{self._new_id()}.parquet"
             file = path.open("xb")
             fcntl.flock(file, fcntl.LOCK_EX)
             if _stat(path) is not None:
@@ -235,7 +260,7 @@ class LocalStore:
         _make_folder(folder)
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            deadline = time.monotonic() + LOCK_WAIT_SECONDS
+            deadline = time.monotonic() + self._lock_wait_seconds
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,7 +268,7 @@ class LocalStore:
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         msg = (
-                            f"{partition}: locked by another process for more than {LOCK_WAIT_SECONDS:.0f} s "
+                            f"{partition}: locked by another process for more than {self._lock_wait_seconds:g} s "
                             f"(see `fuser {folder}`). Nothing was changed; run it again."
                         )
                         raise StoreBusy(msg) from error
@@ -252,17 +277,42 @@ class LocalStore:
         finally:
             os.close(descriptor)  # and with it the lock
 
-    def _archive(self, partition: Partition, digest: str) -> None:
+    def _replace(self, target: Path, staged: Staged, digest: str, expected: Version | None) -> bool:
+        """Make the staged file the head, unless it is already; say which. The partition is locked."""
+        current = _stat(target)
+        replaced = None if current is None else _digest_of(target)
+        if replaced == digest:
+            return False
+        if (None if current is None else _version(current)) != expected:
+            raise _conflict(staged.partition, target, expected, replaced)
+        # Stamps of a partition only grow, whatever the clock does: no version comes back, even when the file system
+        # gives an inode out again, and history has an order.
+        published_ns = max(self._now_ns(), current.st_mtime_ns + 1 if current else 0)
+        os.utime(staged.path, ns=(published_ns, published_ns))
+        _fsync(staged.path)
+        if current is not None and replaced is not None:
+            self._archive(staged.partition, replaced, current)
+        staged.path.replace(target)
+        return True
+
+    def _archive(self, partition: Partition, digest: str, current: os.stat_result) -> None:
         if self.history_limit == 0:
             return
         folder = self._history_folder(partition)
         _make_folder(folder)
-        link = folder / f".{self._new_id()}"
-        os.link(self._path(partition), link)
-        link.replace(folder / f"{digest}.parquet")
+        kept = folder / f"{digest}.parquet"
+        try:
+            kept.hardlink_to(self._path(partition))
+        except FileExistsError:  # the same bytes were replaced before, or a writer was killed right here
+            os.utime(kept, ns=(current.st_mtime_ns, current.st_mtime_ns))
         _fsync(folder)
         for commit in self.history(partition)[self.history_limit :]:
             Path(commit.uri).unlink(missing_ok=True)
+
+    def _fsync_up_from(self, folder: Path) -> None:
+        _fsync(folder)
+        if folder != self.root:
+            self._fsync_up_from(folder.parent)
 
 
 def _version(stat: os.stat_result) -> Version:
@@ -283,9 +333,10 @@ def _utc(nanoseconds: int) -> datetime:
 def _day_of(name: str) -> date | None:
     prefix, _, text = name.partition("=")
     try:
-        return date.fromisoformat(text) if prefix == "dt" else None
+        day = date.fromisoformat(text)
     except ValueError:
         return None
+    return day if prefix == "dt" and day.isoformat() == text else None
 
 
 def _digest_of(path: Path) -> str:
@@ -328,23 +379,16 @@ def explained(what: str) -> Iterator[None]:
     """Turn what the operating system says about the store into the project's errors.
 
     Raises:
-        StorageFull: no space, no quota. StorageRefused: permissions, a read-only or broken file system.
+        StorageFull: no space, no quota, a limit on file sizes.
+        StorageRefused: permissions, a read-only or broken file system, no folder where one should be.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            msg = f"{what}: {error}. What was published before is untouched. Free some space, then run it again."
+        if error.errno in _FULL:
+            msg = f"{what}: {error}. Nothing is half published. Free some space, then run it again."
             raise StorageFull(msg) from error
-        if error.errno in {
-            errno.EACCES,
-            errno.EPERM,
-            errno.EEXIST,
-            errno.EROFS,
-            errno.ENOTDIR,
-            errno.EIO,
-            errno.ELOOP,
-        }:
+        if error.errno in _REFUSED:
             msg = f"{what}: {error}. Check that PIPELINE_STORE is a folder that this user may write to."
             raise StorageRefused(msg) from error
         raise

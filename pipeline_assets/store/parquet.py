@@ -45,7 +45,8 @@ class PartitionWriter:
         self.rows = 0
         self._schema = pa.schema([field.remove_metadata() for field in schema], metadata=footer)
         self._where = str(partition)
-        self._file = pa.OSFile(str(staged.path), "wb")
+        with explained(self._where):
+            self._file = pa.OSFile(str(staged.path), "wb")
         self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.Table] = []
         self._held_rows = 0
@@ -79,7 +80,8 @@ class PartitionWriter:
             self._held_rows += table.num_rows
 
     def _flush(self) -> None:
-        # One contiguous chunk: page boundaries would otherwise follow the batches that happened to arrive.
+        # One contiguous chunk, so that page boundaries cannot follow the batches that happened to arrive, whatever
+        # pyarrow makes of chunks (24 to 26: nothing; no document says so).
         group = pa.concat_tables([self._schema.empty_table(), *self._held]).combine_chunks()
         self._held, self._held_rows = [], 0
         with explained(self._where):
@@ -96,7 +98,8 @@ def read_table(file: pa.NativeFile) -> pa.Table:
 
 def read_batches(file: pa.NativeFile) -> pa.RecordBatchReader:
     """The rows of a Parquet file as a stream, one row group in memory at a time."""
-    parquet = pq.ParquetFile(file)
+    # With pre_buffer every row group that was read stays in memory: 97 MB instead of 9.5 MB for 12 million integers.
+    parquet = pq.ParquetFile(file, pre_buffer=False)
     schema = parquet.schema_arrow.remove_metadata()
     return pa.RecordBatchReader.from_batches(
         schema, (batch.replace_schema_metadata(None) for batch in parquet.iter_batches(READ_BATCH_ROWS))

@@ -2,28 +2,33 @@
 
 A source is one SQL file: `SELECT <expressions> FROM landing [WHERE ...]`, run by DuckDB over the landing rows of a day,
 all of them text. It names the five columns of the event contract and may name `reject_reason`: rows for which that is
-not null are rejected with it. Expressions may fail on a row (a cast, a date that is none): that row is rejected, the
-others are not. To that end the SELECT is taken apart with DuckDB's own parser and each expression is evaluated in a
-`TRY([...])`, which is null where the expression fails and a list of null where it is null.
+not null are rejected with it. Expressions see the columns of their row, not each other, no other row and no clock.
+
+They may fail on a row (a cast, a date that is none): that row is rejected, the others are not. To that end the SELECT
+is taken apart with DuckDB's own parser and each expression is evaluated in a `TRY([...])`, which is null where the
+expression fails and a list of null where it is null. An amount with more decimals than the contract has is rejected,
+not rounded, unless it is a floating-point number; what the SELECT rounds by a cast of its own stays rounded.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline_assets.assets.database import cursor, single_row
-from pipeline_assets.assets.source.landing_rows import FILE, LINE, TEXT
-from pipeline_assets.errors import LandingError, SourceError
+from pipeline_assets.assets.database import cursor
+from pipeline_assets.assets.source.records import FILE, LINE, TEXT
+from pipeline_assets.assets.source.syntax import check_shape, functions_in, inputs_of, name_of, select_node, sql_of
+from pipeline_assets.errors import SourceError
+from pipeline_assets.rules.calendar import day_bounds
 
 if TYPE_CHECKING:
-    from datetime import date
+    from collections.abc import Iterator
     from pathlib import Path
-
-    import pyarrow as pa
 
 TYPES = {
     "event_id": "VARCHAR",
@@ -34,86 +39,144 @@ TYPES = {
 }
 REQUIRED = ("event_id", "event_type", "event_time")
 REASON = "reject_reason"
+WHERE = "WHERE"
+SHOWN_CHARACTERS = 60
+"""Of a value that an expression fails on, in the reason."""
+_IMPURE = {
+    *("now", "today", "get_current_time", "get_current_timestamp", "transaction_timestamp", "txid_current"),
+    *("current_database", "current_date", "current_schema", "current_schemas", "in_search_path"),
+    *("current_setting", "getvariable"),
+}
+"""DuckDB's functions whose value depends on when and where they run; the volatile ones it refuses in TRY by itself."""
+_REFUSALS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A parsed SELECT. `expressions` are its columns, `where` its condition, `columns` the landing columns it uses."""
+    """A parsed SELECT.
+
+    Args:
+        expressions: by column.
+        where: the condition.
+        alias: of `landing`.
+        inputs: landing columns that each expression, and the condition as WHERE, is computed from.
+    """
 
     name: str
     expressions: dict[str, str]
     where: str | None
-    columns: tuple[str, ...]
+    alias: str
+    inputs: dict[str, tuple[str, ...]]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Landing columns that the SELECT uses, in small letters."""
+        return tuple(sorted({column.lower() for columns in self.inputs.values() for column in columns}))
 
     def judge(self, landing: pa.Table, *, day: date, timezone: str, lateness_days: int) -> pa.Table:
         """Every landing row with its event columns, and the rule and reason by which it is rejected, or null.
 
         Args:
-            landing: columns of text, and source_file, source_line, source_text.
+            landing: `columns` as text, and source_file, source_line, source_text.
             day: arrival day.
             timezone: of days, and of times without a zone.
 
         Raises:
-            LandingError: a column that the SELECT uses is not there. SourceError: DuckDB refuses the SELECT.
+            SourceError: DuckDB refuses the SELECT.
         """
+        late = f"event of {{}} arrived on {day}, more than {lateness_days} days later"
+        verdicts = [
+            *self._verdicts(),
+            _Verdict("too_early", '"event_time?"[1] >= $too_early', f"event of {{}} arrived on {day}"),
+            _Verdict("too_late", '"event_time?"[1] < $earliest', late),
+        ]
+        values = {
+            "timezone": timezone,
+            "earliest": day_bounds(day - timedelta(days=lateness_days), timezone)[0],
+            "too_early": day_bounds(day + timedelta(days=1), timezone)[1],
+        }
         with cursor() as connection:
             connection.execute(f"SET TimeZone = '{timezone}'")
             connection.register("landing", landing)
             try:
-                judged = connection.sql(
-                    self._judging(), params={"day": day, "timezone": timezone, "lateness_days": lateness_days}
-                ).to_arrow_table()
-            except duckdb.BinderException as error:
-                first = landing[FILE][0].as_py()
-                found = ", ".join(name for name in landing.column_names if name not in {FILE, LINE, TEXT})
-                msg = f"{first}: {self.name} cannot be run on its columns ({found}): {_first_line(error)}"
-                raise LandingError(msg) from error
-            except duckdb.Error as error:
-                msg = f"{self.name}: {_first_line(error)}"
+                judged = connection.sql(self._judging(verdicts), params=values).to_arrow_table()
+            except _REFUSALS as error:
+                msg = f"{self.name}: DuckDB refuses the SELECT: {_first_line(error)}"
                 raise SourceError(msg) from error
-        if judged.num_rows != landing.num_rows:
-            msg = (
-                f"{self.name}: made {judged.num_rows} rows of {landing.num_rows} landing rows. A source turns one "
-                "landing row into one event; aggregate, join and unnest in an asset of its own."
-            )
-            raise SourceError(msg)
-        return judged
+        rules = pa.array([verdict.rule for verdict in verdicts]).take(judged["verdict"].combine_chunks())
+        reasons = _reasons(judged, landing, verdicts)
+        return judged.drop_columns(["verdict", "detail"]).append_column("rule", rules).append_column("reason", reasons)
 
-    def _judging(self) -> str:
-        tried = [
-            f"TRY([CAST(({text}) AS {TYPES[name]})]) AS {name}"
-            for name, text in self.expressions.items()
-            if name in TYPES
-        ]
-        tried.append(f"TRY([CAST(({self.expressions.get(REASON, 'NULL')}) AS VARCHAR)]) AS {REASON}")
-        tried.append(f"TRY([CAST(({self.where or 'TRUE'}) AS BOOLEAN)]) AS wanted")
-        failing = "\n".join(
-            f"WHEN {name} IS NULL THEN {_verdict('cast', f'{name} cannot be computed: {self.expressions.get(name)}')}"
-            for name in (*TYPES, REASON)
-        )
-        missing = "\n".join(
-            f"WHEN {name}[1] IS NULL THEN {_verdict('required', name + ' is missing')}" for name in REQUIRED
-        )
+    def _verdicts(self) -> Iterator[_Verdict]:
+        """What may be wrong with a row, but for its time; the first that is true counts."""
+        condition = _braced(self.where or "")
+        used = self.inputs.get
+        yield _Verdict("cast", f'"{WHERE}?" IS NULL', f"WHERE cannot be computed: {condition}", used(WHERE, ()))
+        yield _Verdict("filtered", f'"{WHERE}?"[1] IS NOT TRUE', f"left out by WHERE {condition}", used(WHERE, ()))
+        for name, text in self.expressions.items():
+            yield _Verdict("cast", f'"{name}?" IS NULL', f"{name} cannot be computed: {_braced(text)}", used(name, ()))
+        amount = _braced(self.expressions["amount"])
+        yield _Verdict("cast", 'NOT "exact?"', f"amount has more than 4 decimals: {amount}", used("amount", ()))
+        yield _Verdict("source_rule", f'"{REASON}?"[1] IS NOT NULL', "{}")
+        for name in REQUIRED:
+            yield _Verdict("required", f'"{name}?"[1] IS NULL', f"{name} is missing")
+
+    def _judging(self, verdicts: list[_Verdict]) -> str:
+        types = {**TYPES, REASON: "VARCHAR", WHERE: "BOOLEAN"}
+        texts = {REASON: "NULL", **self.expressions, WHERE: self.where or "TRUE"}
+        typed = {name: f"CAST(({text}) AS {types[name]})" for name, text in texts.items()}
+        # An empty text is null, of a landing row and of an expression alike.
+        typed |= {name: f"nullif({typed[name]}, '')" for name in typed if types[name] == "VARCHAR"}
+        tried = ", ".join(f'TRY([{text}]) AS "{name}?"' for name, text in typed.items())
+        cases = " ".join(f"WHEN {verdict.condition} THEN {code}" for code, verdict in enumerate(verdicts))
         # Every part was parsed by DuckDB or stands above; values come in as parameters.
         return f"""
-            WITH tried AS (SELECT {FILE}, {LINE}, {TEXT}, {", ".join(tried)} FROM landing),
-            placed AS (SELECT *, CAST(timezone($timezone, event_time[1]) AS DATE) AS event_day FROM tried)
-            SELECT {", ".join(f"{name}[1] AS {name}" for name in TYPES)}, {FILE}, {LINE}, {TEXT},
-                unnest(CASE
-                    WHEN wanted IS NULL THEN {_verdict("cast", "WHERE cannot be computed: " + (self.where or ""))}
-                    WHEN wanted[1] IS NOT TRUE THEN {_verdict("filtered", "left out by WHERE " + (self.where or ""))}
-                    {failing}
-                    WHEN {REASON}[1] IS NOT NULL THEN {{'rule': 'source_rule', 'reason': {REASON}[1]}}
-                    {missing}
-                    WHEN event_day > CAST($day AS DATE) + 1 THEN {{'rule': 'too_early', 'reason': 'event of '
-                        || event_day || ' arrived on ' || CAST($day AS DATE)}}
-                    WHEN event_day < CAST($day AS DATE) - CAST($lateness_days AS INTEGER) THEN {{'rule': 'too_late',
-                        'reason': 'event of ' || event_day || ' arrived on ' || CAST($day AS DATE)
-                        || ', more than ' || $lateness_days || ' days later'}}
-                    ELSE {{'rule': NULL::VARCHAR, 'reason': NULL::VARCHAR}}
-                END)
-            FROM placed
+            WITH tried AS (
+                SELECT {FILE}, {LINE}, {TEXT}, {tried},
+                    TRY(typeof({texts["amount"]}) IN ('FLOAT', 'DOUBLE')
+                        OR CAST(({texts["amount"]}) AS DECIMAL(38, 20)) = {typed["amount"]}) AS "exact?"
+                FROM landing AS {_identifier(self.alias)}
+            )
+            SELECT {", ".join(f'"{name}?"[1] AS {name}' for name in TYPES)}, {FILE}, {LINE}, {TEXT},
+                CASE {cases} END AS verdict,
+                CASE WHEN "{REASON}?"[1] IS NOT NULL THEN "{REASON}?"[1]
+                    WHEN "event_time?"[1] >= $too_early OR "event_time?"[1] < $earliest
+                    -- the last instants that DuckDB knows are in no day of zones east of Greenwich
+                    THEN coalesce(TRY(CAST(CAST(timezone($timezone, "event_time?"[1]) AS DATE) AS VARCHAR)), 'infinity')
+                END AS detail
+            FROM tried
         """  # noqa: S608 - see above
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A way to be rejected. `{}` in `reason` is what the row itself says; the values of `inputs` are appended."""
+
+    rule: str
+    condition: str
+    reason: str
+    inputs: tuple[str, ...] = ()
+
+
+def _reasons(judged: pa.Table, landing: pa.Table, verdicts: list[_Verdict]) -> pa.Array:
+    """Reasons of rejected rows, null for the others."""
+    is_rejected = pc.is_valid(judged["verdict"]).combine_chunks()
+    rejected, rows = judged.filter(is_rejected), landing.filter(is_rejected)
+    # The text of the row stands beside the reason anyway.
+    values = {name.lower(): rows[name].to_pylist() for name in rows.column_names if name != TEXT}
+    reasons = []
+    codes_and_details = zip(rejected["verdict"].to_pylist(), rejected["detail"].to_pylist(), strict=True)
+    for row, (code, detail) in enumerate(codes_and_details):
+        verdict = verdicts[code]
+        inputs = [
+            f"; {name} is {_shown(values[name.lower()][row])}" for name in verdict.inputs if name.lower() in values
+        ]
+        reasons.append(verdict.reason.format(detail) + "".join(inputs))
+    return pc.replace_with_mask(pa.nulls(len(is_rejected), pa.string()), is_rejected, pa.array(reasons, pa.string()))
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else f"'{str(value)[:SHOWN_CHARACTERS]}'"
 
 
 def load_source(path: Path) -> Source:
@@ -131,95 +194,54 @@ def load_source(path: Path) -> Source:
 
 
 def parse_source(text: str, *, name: str) -> Source:
-    """Take a SELECT apart.
+    """Take a SELECT apart, and try it on no rows.
 
     Raises:
         SourceError: it is no SELECT of the event contract from `landing`.
     """
-    node = _select_node(text, name)
-    forbidden = [
-        words
-        for words, used in {
-            "GROUP BY": node["group_expressions"] or node["group_sets"],
-            "HAVING": node["having"],
-            "QUALIFY": node["qualify"],
-            "SAMPLE": node["sample"],
-            "DISTINCT, ORDER BY or LIMIT": node["modifiers"],
-            "WITH": node["cte_map"]["map"],
-        }.items()
-        if used
-    ]
-    from_table = node["from_table"]
-    if from_table["type"] != "BASE_TABLE" or from_table["table_name"].lower() != "landing" or forbidden:
-        found = f"; it has {', '.join(forbidden)}" if forbidden else ""
-        msg = f"{name}: a source is SELECT ... FROM landing [WHERE ...], one landing row to one event{found}"  # noqa: S608 - prose
+    node = select_node(text, name)
+    check_shape(node, name)
+    items = node["select_list"]
+    names = [name_of(item) for item in items]
+    _check_names(names, name)
+    where = node["where_clause"]
+    parts = dict(zip(names, items, strict=True)) | ({WHERE: where} if where else {})
+    impure = sorted(functions_in(list(parts.values())) & _IMPURE)
+    if impure:
+        msg = f"{name}: {', '.join(impure)}() gives another value each time; an event is made of its landing row alone"
         raise SourceError(msg)
-    expressions = {_name_of(item): _sql_of(node, item) for item in node["select_list"]}
-    missing = [column for column in TYPES if column not in expressions]
-    extra = [column for column in expressions if column not in TYPES and column != REASON]
-    if missing or extra:
+    source = Source(
+        name=name,
+        expressions={column: sql_of(node, parts[column]) for column in names},
+        where=sql_of(node, where) if where else None,
+        alias=node["from_table"]["alias"] or "landing",
+        inputs={column: tuple(inputs_of(part)) for column, part in parts.items()},
+    )
+    rows = dict.fromkeys(source.columns, pa.string()) | {FILE: pa.string(), LINE: pa.int64(), TEXT: pa.string()}
+    source.judge(pa.schema(rows).empty_table(), day=date(2000, 1, 1), timezone="UTC", lateness_days=0)
+    return source
+
+
+def _check_names(names: list[str], name: str) -> None:
+    missing = [column for column in TYPES if column not in names]
+    extra = [column for column in names if column not in TYPES and column != REASON]
+    twice = sorted({column for column in names if names.count(column) > 1})
+    if missing or extra or twice:
+        faults = {"missing": missing, "not in the contract": extra, "more than once": twice}
+        found = "; ".join(f"{fault}: {', '.join(columns)}" for fault, columns in faults.items() if columns)
         msg = (
-            f"{name}: the SELECT gives {', '.join(expressions)}. The event contract is {', '.join(TYPES)} "
-            f"(and {REASON}, if wanted). Missing: {', '.join(missing) or 'none'}; not in the contract: "
-            f"{', '.join(extra) or 'none'}."
+            f"{name}: the SELECT gives {', '.join(names)}. The event contract is {', '.join(TYPES)} "
+            f"(and {REASON}, if wanted). {found[0].upper()}{found[1:]}."
         )
         raise SourceError(msg)
-    where = node["where_clause"]
-    used = sorted({column for part in (node["select_list"], where) for column in _columns_in(part)})
-    return Source(name, expressions, _sql_of(node, where) if where else None, tuple(used))
 
 
-def _select_node(text: str, name: str) -> dict[str, Any]:
-    with cursor() as connection:
-        (serialized,) = single_row(connection, "SELECT json_serialize_sql(?)", [text])
-    parsed = json.loads(serialized)
-    if parsed.get("error"):
-        msg = f"{name}: not a SELECT that DuckDB understands: {parsed.get('error_message', '')}"
-        raise SourceError(msg)
-    statements = parsed["statements"]
-    if len(statements) != 1 or statements[0]["node"]["type"] != "SELECT_NODE":
-        msg = f"{name}: a source is one SELECT; found {len(statements)} statements"
-        raise SourceError(msg)
-    node: dict[str, Any] = statements[0]["node"]
-    return node
+def _braced(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
-def _name_of(item: dict[str, Any]) -> str:
-    return str(item.get("alias") or (item.get("column_names") or [item["type"].lower()])[-1]).lower()
-
-
-def _sql_of(node: dict[str, Any], expression: dict[str, Any]) -> str:
-    """One expression as SQL text, without its alias."""
-    alone = {
-        **node,
-        "select_list": [{**expression, "alias": ""}],
-        "where_clause": None,
-        "from_table": _NO_TABLE,
-    }
-    statement = json.dumps({"error": False, "statements": [{"node": alone}]})
-    with cursor() as connection:
-        (text,) = single_row(connection, "SELECT json_deserialize_sql(?)", [statement])
-    return str(text).removeprefix("SELECT ").strip()
-
-
-_NO_TABLE = {"type": "EMPTY", "alias": "", "sample": None, "query_location": 0}
-
-
-def _columns_in(part: object) -> set[str]:
-    if isinstance(part, list):
-        return {name for each in part for name in _columns_in(each)}
-    if isinstance(part, dict):
-        own = {str(part["column_names"][-1])} if part.get("class") == "COLUMN_REF" else set()
-        return own | {name for each in part.values() for name in _columns_in(each)}
-    return set()
-
-
-def _verdict(rule: str, reason: str) -> str:
-    return f"{{'rule': {_quoted(rule)}, 'reason': {_quoted(reason)}}}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,108 @@
+"""What a plain asset returned for its days, as one frame a day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from pipeline_assets.errors import PartitionMismatch
+from pipeline_assets.orchestration.frames import tables_of
+from pipeline_assets.rules.calendar import day_bounds, zone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+
+DAY_COLUMN_KEY = "day_column"
+"""Asset metadata: the date or timestamp column by which the frame of a range is cut into days."""
+
+
+def frames_by_day(obj: object, days: Sequence[date], timezone: str, column: str | None) -> dict[date, object]:
+    """A frame for every day.
+
+    Args:
+        obj: a frame, or a mapping of partition key to frame.
+        column: date or timestamp column that tells the day of a row.
+
+    Raises:
+        PartitionMismatch: rows belong to other days, or nothing tells to which.
+        ContractBroken: the object is no frame.
+    """
+    if isinstance(obj, Mapping):
+        return _from_mapping(obj, days)
+    if column is None:
+        if len(days) == 1:
+            return {days[0]: obj}
+        msg = (
+            f"one frame was returned for {len(days)} days ({_span(days)}) and nothing says which row "
+            f"belongs to which. Set metadata={{'{DAY_COLUMN_KEY}': '<date or timestamp column>'}} on the asset, return "
+            "a mapping of partition key to frame, or make it a daily_asset."
+        )
+        raise PartitionMismatch(msg)
+    if isinstance(obj, pa.RecordBatchReader):
+        if len(days) > 1:
+            msg = (
+                f"a RecordBatchReader cannot be cut into {len(days)} days; return a mapping of partition key "
+                "to reader, or materialize day by day"
+            )
+            raise PartitionMismatch(msg)
+        return {days[0]: pa.RecordBatchReader.from_batches(obj.schema, _checked(obj, days, timezone, column))}
+    return _cut(pa.concat_tables(tables_of(obj)), days, timezone, column)
+
+
+def _from_mapping(frames: Mapping[object, object], days: Sequence[date]) -> dict[date, object]:
+    by_key = {str(key): frame for key, frame in frames.items()}
+    wanted = {day.isoformat(): day for day in days}
+    if set(by_key) != set(wanted):
+        lacking, foreign = sorted(set(wanted) - set(by_key)), sorted(set(by_key) - set(wanted))
+        msg = (
+            f"the run is for {_span(days)}; the mapping lacks {', '.join(lacking) or 'nothing'} and holds "
+            f"besides {', '.join(foreign) or 'nothing'}. Return a frame for every partition key, an empty one for a "
+            "day without rows."
+        )
+        raise PartitionMismatch(msg)
+    return {day: by_key[key] for key, day in wanted.items()}
+
+
+def _checked(rows: pa.RecordBatchReader, days: Sequence[date], timezone: str, column: str) -> Iterator[pa.RecordBatch]:
+    for batch in rows:
+        _cut(pa.Table.from_batches([batch]), days, timezone, column)
+        yield batch
+
+
+def _cut(rows: pa.Table, days: Sequence[date], timezone: str, column: str) -> dict[date, object]:
+    if column not in rows.column_names:
+        msg = f"the frame has no column {column!r} (metadata {DAY_COLUMN_KEY}); it has {rows.column_names}"
+        raise PartitionMismatch(msg)
+    frames: dict[date, pa.Table] = {day: rows.filter(_within(rows[column], day, timezone)) for day in days}
+    strangers = rows.num_rows - sum(frame.num_rows for frame in frames.values())
+    if strangers:
+        nulls = rows[column].null_count
+        msg = (
+            f"{strangers} of {rows.num_rows} rows belong to another day than {_span(days)} ({timezone}) by their "
+            f"{column}{f', {nulls} of them to none' if nulls else ''}. A write may touch only its own partitions."
+        )
+        raise PartitionMismatch(msg)
+    return dict(frames)
+
+
+def _within(values: pa.ChunkedArray, day: date, timezone: str) -> pa.ChunkedArray:
+    if pt.is_date(values.type):
+        return pc.equal(values, pa.scalar(day).cast(values.type))
+    if not pt.is_timestamp(values.type):
+        return pc.equal(values.cast(pa.string()), day.isoformat())
+    start, end = day_bounds(day, timezone)
+    if values.type.tz is None:  # a naive time is read as the partition's own zone
+        start, end = (bound.astimezone(zone(timezone)).replace(tzinfo=None) for bound in (start, end))
+    return pc.and_(
+        pc.greater_equal(values, pa.scalar(start).cast(values.type)),
+        pc.less(values, pa.scalar(end).cast(values.type)),
+    )
+
+
+def _span(days: Sequence[date]) -> str:
+    return f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"

@@ -1,0 +1,295 @@
+"""The `pipeline` command as people and CI use it: what it prints, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline_assets import cli
+from pipeline_assets.demo import write_days
+from pipeline_assets.orchestration.runs import open_instance
+
+LAST = date(2026, 3, 10)
+DAYS = 5
+TABLES = ("raw_events", "rejected_events", "events", "daily_sales", "user_features", "user_segments")
+
+
+@dataclass
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+Pipeline = Callable[..., Outcome]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Landing zone, lake and Dagster instance of their own, below one folder."""
+    (tmp_path / "dagster").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("PIPELINE_LANDING", str(tmp_path / "landing"))
+    monkeypatch.setenv("PIPELINE_STORE", str(tmp_path / "lake"))
+    return tmp_path
+
+
+@pytest.fixture
+def pipeline(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["pipeline", *arguments])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        said = capsys.readouterr()
+        return Outcome(status, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def landed(home: Path) -> Path:
+    write_days(home / "landing", [LAST - timedelta(days=back) for back in range(DAYS)], seed=1)
+    return home / "landing"
+
+
+def hashes(lake: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(lake)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(lake.rglob("*.parquet"))
+    }
+
+
+def test_run_ends_in_a_table_that_agrees_with_the_lake(pipeline: Pipeline, landed: Path, home: Path) -> None:
+    outcome = pipeline("run")
+    assert outcome.status == 0, outcome.err
+    for table in TABLES:
+        files = list((home / "lake" / table).glob("dt=*/data.parquet"))
+        rows = sum(pq.read_metadata(path).num_rows for path in files)
+        (line,) = [line for line in outcome.out.splitlines() if line.strip().startswith(f"{table} ")]
+        assert len(files) == DAYS
+        assert line.split()[1] == str(DAYS)
+        assert f"{rows:,}" in line.split()
+    assert "make dev" in outcome.out
+
+
+def test_the_same_command_twice_leaves_every_file_as_it_was(pipeline: Pipeline, landed: Path, home: Path) -> None:
+    pipeline("run")
+    before = {path: path.stat() for path in (home / "lake").rglob("*.parquet")}
+    again = pipeline("run")
+    assert again.status == 0
+    after = {path: path.stat() for path in (home / "lake").rglob("*.parquet")}
+    assert {p: (s.st_ino, s.st_mtime_ns) for p, s in after.items()} == {
+        p: (s.st_ino, s.st_mtime_ns) for p, s in before.items()
+    }
+    (line,) = [line for line in again.out.splitlines() if line.strip().startswith("daily_sales ")]
+    assert line.split()[-2] == str(DAYS)  # unchanged
+
+
+def test_what_ran_is_seen_in_the_dagster_instance(pipeline: Pipeline, landed: Path, home: Path) -> None:
+    pipeline("run")
+    with open_instance(home / "dagster") as instance:
+        for table in TABLES:
+            assert len(instance.get_materialized_partitions(dg.AssetKey(table))) == DAYS
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+
+
+def test_chunks_in_any_order_end_in_the_lake_of_one_run(
+    pipeline: Pipeline, landed: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline("run")
+    monkeypatch.setenv("PIPELINE_STORE", str(home / "chunked"))
+    for first, last in (("2026-03-10", "2026-03-10"), ("2026-03-06", "2026-03-07"), ("2026-03-08", "2026-03-09")):
+        assert pipeline("run", "--from", first, "--to", last).status == 0
+    published = {name: digest for name, digest in hashes(home / "chunked").items() if not name.startswith("_")}
+    assert published == hashes(home / "lake")
+
+
+def test_run_says_which_days_outside_the_range_it_computed_again(pipeline: Pipeline, landed: Path) -> None:
+    pipeline("run")
+    outcome = pipeline("run", "--from", "2026-03-09", "--to", "2026-03-09")
+    assert "Days outside the range that read days of it were computed again: events 4" in outcome.out
+
+
+def test_select_computes_only_what_was_selected(pipeline: Pipeline, landed: Path, home: Path) -> None:
+    assert pipeline("run", "--select", "raw_events,rejected_events").status == 0
+    assert sorted(path.name for path in (home / "lake").iterdir() if not path.name.startswith("_")) == [
+        "raw_events",
+        "rejected_events",
+    ]
+
+
+def test_a_damaged_file_fails_its_day_by_name_and_not_its_neighbours(
+    pipeline: Pipeline, landed: Path, home: Path
+) -> None:
+    whole = gzip.compress(b'{"event_id": "1"}\n' * 5000)
+    (landed / "dt=2026-03-08" / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    outcome = pipeline("run")
+    assert outcome.status == 1
+    assert "dt=2026-03-08/cut.jsonl.gz" in outcome.err
+    assert "Traceback" not in outcome.err
+    days = sorted(path.name for path in (home / "lake" / "raw_events").iterdir() if (path / "data.parquet").exists())
+    assert days == ["dt=2026-03-06", "dt=2026-03-07", "dt=2026-03-09", "dt=2026-03-10"]
+
+
+def test_an_unfinished_upload_is_not_read_and_not_passed_over_in_silence(pipeline: Pipeline, landed: Path) -> None:
+    (landed / "dt=2026-03-08" / "more.csv.part").write_text("event_id\n1\n")
+    outcome = pipeline("run")
+    assert outcome.status == 0
+    assert "more.csv.part" in outcome.out
+
+
+TODAY = datetime.now(UTC).date()
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "said"),
+    [
+        ({"PIPELINE_START": "2999-01-01"}, (), "must be a day that is over"),
+        ({"PIPELINE_TIMEZONE": "Mars/Olympus"}, (), "time zone 'Mars/Olympus' does not exist"),
+        ({"PIPELINE_SOURCE": "README.md"}, (), "README.md"),
+        ({"PIPELINE_SOURCE": "nowhere.sql"}, (), "nowhere.sql"),
+        ({"PIPELINE_STORE": "/proc/lake"}, (), "PIPELINE_STORE"),
+        ({"PIPELINE_STORE": "/dev/null/lake"}, (), "PIPELINE_STORE"),
+        ({"PIPELINE_LANDING": "/nowhere"}, (), "holds no day that is over"),
+        ({"PIPELINE_TIMEZON": "UTC"}, (), "PIPELINE_TIMEZONE is meant"),
+        ({}, ("--from", "2026-03-09", "--to", "2026-03-07"), "--from 2026-03-09 is after --to 2026-03-07"),
+        ({}, ("--from", "2026-01-01"), "before the first day of the history, 2026-03-06"),
+        ({}, ("--to", TODAY.isoformat()), "is not over yet"),
+        ({}, ("--select", "evnets"), "raw_events"),
+        ({}, ("--from", "yesterday"), "--from"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_message_and_nothing_is_written(  # noqa: PLR0917 - fixtures and a table
+    pipeline: Pipeline,
+    landed: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    outcome = pipeline("run", *arguments)
+    assert outcome.status == 2
+    assert said in outcome.err
+    assert "Traceback" not in outcome.out + outcome.err
+    assert not (home / "lake" / "raw_events").exists()
+
+
+def test_a_select_without_a_column_of_the_contract_is_named_with_it(
+    pipeline: Pipeline, landed: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = home / "short.sql"
+    short.write_text("SELECT event_id, user_id, event_type, amount FROM landing")
+    monkeypatch.setenv("PIPELINE_SOURCE", str(short))
+    outcome = pipeline("run")
+    assert outcome.status == 2
+    assert "short.sql" in outcome.err
+    assert "event_time" in outcome.err
+
+
+def test_show_lists_days_and_shows_one_with_its_record(pipeline: Pipeline, landed: Path) -> None:
+    pipeline("run")
+    listed = pipeline("show", "events")
+    assert listed.status == 0
+    assert all(f"2026-03-{day:02}" in listed.out for day in range(6, 11))
+    assert "rows_duplicate" in listed.out
+    one = pipeline("show", "events", "--day", "2026-03-08")
+    assert "events/dt=2026-03-08/data.parquet" in one.out
+    assert "made from raw_events" in one.out
+    assert "code_version" in one.out
+
+
+def test_show_says_what_there_is_when_it_is_asked_for_what_there_is_not(pipeline: Pipeline, landed: Path) -> None:
+    assert "tables: daily_sales" in pipeline("show", "sales").err
+    assert "no day yet" in pipeline("show", "events").err
+    pipeline("run")
+    missing = pipeline("show", "events", "--day", "2026-01-01")
+    assert missing.status == 2
+    assert "events/dt=2026-01-01 has not been computed" in missing.err
+
+
+def test_rejects_prints_file_line_rule_reason_and_row(pipeline: Pipeline, landed: Path) -> None:
+    with (landed / "dt=2026-03-08" / "extra.csv").open("w") as file:
+        file.write("event_id,user_id,event_type,amount,event_time\n")
+        file.write("x1,u1,purchase,1.00,2026-03-08T10:00:00Z\n")
+        file.write("x2,u1,purchase,[red]cheap[/red],2026-03-08T10:00:00Z\n")
+    pipeline("run")
+    outcome = pipeline("rejects", "--day", "2026-03-08", "--limit", "1000")
+    assert outcome.status == 0
+    (line,) = [line for line in outcome.out.splitlines() if "extra.csv:3" in line]
+    assert "cast" in line
+    assert "[red]cheap[/red]" in " ".join(outcome.out.split())
+
+
+def test_restore_publishes_a_replaced_commit_and_dagster_knows(pipeline: Pipeline, landed: Path, home: Path) -> None:
+    pipeline("run")
+    first = hashes(home / "lake")["daily_sales/dt=2026-03-08/data.parquet"]
+    (landed / "dt=2026-03-08" / "extra.csv").write_text(
+        "event_id,user_id,event_type,amount,event_time\nx1,u1,purchase,1.00,2026-03-08T10:00:00Z\n"
+    )
+    pipeline("run")
+    assert hashes(home / "lake")["daily_sales/dt=2026-03-08/data.parquet"] != first
+    (kept,) = (home / "lake" / "_history" / "daily_sales" / "dt=2026-03-08").glob("*.parquet")
+    outcome = pipeline("restore", "daily_sales", "2026-03-08", kept.stem)
+    assert outcome.status == 0, outcome.err
+    assert hashes(home / "lake")["daily_sales/dt=2026-03-08/data.parquet"] == first
+    with open_instance(home / "dagster") as instance:
+        newest = instance.get_latest_materialization_event(dg.AssetKey("daily_sales"))
+        assert newest is not None
+        assert newest.asset_materialization is not None
+        assert newest.asset_materialization.metadata["digest"].value == kept.stem
+    unknown = pipeline("restore", "daily_sales", "2026-03-08", "0" * 32)
+    assert unknown.status == 2
+    assert "Kept:" in unknown.err
+
+
+def test_demo_fills_the_landing_zone_and_refuses_one_that_is_in_use(pipeline: Pipeline, home: Path) -> None:
+    assert pipeline("demo", "--days", "2", "--until", "2026-03-10").status == 0
+    assert (home / "landing" / "dt=2026-03-10").is_dir()
+    (home / "landing" / "dt=2026-03-10" / "theirs.csv").write_text("a\n")
+    refused = pipeline("demo", "--days", "2", "--until", "2026-03-10")
+    assert refused.status == 2
+    assert "theirs.csv" in refused.err
+
+
+def test_ctrl_c_in_the_middle_keeps_what_was_committed_and_the_same_command_goes_on(landed: Path, home: Path) -> None:
+    command = [sys.executable, "-c", "from pipeline_assets.cli import main; main()", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    process = subprocess.Popen(
+        command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:  # the first table is done, the next one under way
+        if line.startswith("rejected_events:"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    with open_instance(home / "dagster") as instance:
+        assert len(instance.get_materialized_partitions(dg.AssetKey("raw_events"))) == DAYS
+        assert [run.status for run in instance.get_runs()] != [dg.DagsterRunStatus.STARTED]
+    finished = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert not list((home / "lake" / "_staging").rglob("*.parquet"))
