@@ -21,7 +21,6 @@ from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.frames import FrameKind
 from pipeline_assets.orchestration.upstream import Upstream
 from pipeline_assets.rules.windows import same_day
-from pipeline_assets.rules.windows import same_day
 
 ROUNDS = 15
 TARGETS = (
