@@ -23,6 +23,7 @@ from pipeline_assets.orchestration.record import Record
 from pipeline_assets.orchestration.staging import StagedRows, located
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding
+from pipeline_assets.rules.reach import ranges_of
 from pipeline_assets.store import Partition
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class DailyRun:
         if all(window.is_single_day for window in self.spec.windows.values()):
             return
         missing = {name: read.inputs.missing for name, read in reads.items() if read.inputs.missing}
-        listed = "; ".join(f"{name} of {', '.join(map(str, days))}" for name, days in missing.items())
+        listed = "; ".join(f"{name} of {_folded(days)}" for name, days in missing.items())
         message = f"{self.spec.partition(self.spec.main, day)} was made without " + (listed or "gaps")
         self._findings.note(self.spec.main, INPUTS_CHECK, day, Finding(not missing, message))
 
@@ -280,3 +281,7 @@ class DailyRun:
                     error=None if error is None else str(error),
                 )
             )
+
+
+def _folded(days: Sequence[date]) -> str:
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ranges_of(days))

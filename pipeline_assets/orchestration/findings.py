@@ -43,6 +43,7 @@ class Findings:
             failed = {day: finding for day, finding in findings.items() if not finding.passed}
             shown = next(iter((failed or findings).values()))
             alone = bool(failed) or len(findings) == 1
+            more = f" (and {len(failed) - 1} more days)" if len(failed) > 1 else ""
             metadata: dict[str, Any] = {
                 "days_checked": len(findings),
                 **({"days_failed": [day.isoformat() for day in failed]} if failed else {}),
@@ -53,7 +54,7 @@ class Findings:
                 check_name=name,
                 passed=not failed,
                 severity=dg.AssetCheckSeverity.WARN if name in self.warnings else dg.AssetCheckSeverity.ERROR,
-                description=shown.message if alone else f"{len(findings)} days passed",
+                description=shown.message + more if alone else f"{len(findings)} days passed",
                 metadata=metadata,
             )
 
