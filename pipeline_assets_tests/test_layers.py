@@ -167,3 +167,10 @@ def test_a_run_does_not_pay_for_heavy_modules(tmp_path: Path) -> None:
 
     assert imported >= {"dagster", "pipeline_assets.assets.pipeline", "pipeline_assets.orchestration"}
     assert imported & HEAVY == set()
+
+
+def test_loading_the_definitions_does_not_import_pandas(tmp_path: Path) -> None:
+    code = "import sys, pipeline_assets.definitions; sys.exit('pandas' in sys.modules)"
+    environment = {**os.environ, "PIPELINE_LANDING": str(tmp_path), "PIPELINE_STORE": str(tmp_path / "lake")}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=False)
+    assert ended.returncode == 0

@@ -1,7 +1,7 @@
 """What a table promises: columns, types, nulls, allowed values, key, order, and which column tells the day.
 
 Checked with Arrow kernels, batch by batch, so that a day larger than memory can be audited while it is written.
-(`benchmarks/contract_vs_pandera.py` holds this against pandera, which needs the whole frame and several times as long.)
+(pandera, measured in `benchmarks/contract_vs_pandera.py`, wants the whole frame at once.)
 """
 
 from __future__ import annotations

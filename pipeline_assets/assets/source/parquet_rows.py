@@ -24,7 +24,7 @@ def parquet_columns(file: LandingFile) -> list[str]:
 
 def read_parquet(file: LandingFile, wanted: set[str]) -> Iterator[RowBatch]:
     """The rows; they have no line."""
-    with pq.ParquetFile(file.path) as parquet:
+    with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:  # see store/parquet.py
         for batch in parquet.iter_batches(BATCH_ROWS):
             batch.validate(full=True)
             names = batch.schema.names

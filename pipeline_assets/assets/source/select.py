@@ -27,7 +27,7 @@ from pipeline_assets.errors import SourceError
 from pipeline_assets.rules.calendar import day_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 TYPES = {
@@ -95,17 +95,25 @@ class Source:
             "earliest": day_bounds(day - timedelta(days=lateness_days), timezone)[0],
             "too_early": day_bounds(day + timedelta(days=1), timezone)[1],
         }
-        with cursor() as connection:
-            connection.execute(f"SET TimeZone = '{timezone}'")
-            connection.register("landing", landing)
-            try:
-                judged = connection.sql(self._judging(verdicts), params=values).to_arrow_table()
-            except _REFUSALS as error:
-                msg = f"{self.name}: DuckDB refuses the SELECT: {_first_line(error)}"
-                raise SourceError(msg) from error
+        judged = self._run(self._judging(verdicts), landing, values)
+        if landing.num_rows == 0:
+            # Nothing to look up, and the first look-up of a process makes pyarrow import pandas.
+            empty = pa.schema([pa.field(name, pa.string()) for name in ("rule", "reason")])
+            schema = pa.unify_schemas([judged.drop_columns(["verdict", "detail"]).schema, empty])
+            return pa.Table.from_batches([], schema)
         rules = pa.array([verdict.rule for verdict in verdicts]).take(judged["verdict"].combine_chunks())
         reasons = _reasons(judged, landing, verdicts)
         return judged.drop_columns(["verdict", "detail"]).append_column("rule", rules).append_column("reason", reasons)
+
+    def _run(self, sql: str, landing: pa.Table, values: Mapping[str, object]) -> pa.Table:
+        with cursor() as connection:
+            connection.execute(f"SET TimeZone = '{values['timezone']}'")
+            connection.register("landing", landing)
+            try:
+                return connection.sql(sql, params=dict(values)).to_arrow_table()
+            except _REFUSALS as error:
+                msg = f"{self.name}: DuckDB refuses the SELECT: {_first_line(error)}"
+                raise SourceError(msg) from error
 
     def _verdicts(self) -> Iterator[_Verdict]:
         """What may be wrong with a row, but for its time; the first that is true counts."""
@@ -218,7 +226,9 @@ def parse_source(text: str, *, name: str) -> Source:
         inputs={column: tuple(inputs_of(part)) for column, part in parts.items()},
     )
     rows = dict.fromkeys(source.columns, pa.string()) | {FILE: pa.string(), LINE: pa.int64(), TEXT: pa.string()}
-    source.judge(pa.schema(rows).empty_table(), day=date(2000, 1, 1), timezone="UTC", lateness_days=0)
+    source.judge(
+        pa.Table.from_batches([], pa.schema(list(rows.items()))), day=date(2000, 1, 1), timezone="UTC", lateness_days=0
+    )
     return source
 
 
