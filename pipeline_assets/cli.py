@@ -71,7 +71,14 @@ def demo(days: int, until: datetime | None, seed: int) -> None:
 
     settings = load_settings()
     last = until.date() if until else settings.today() - timedelta(days=1)
-    summary = write_days(settings.landing, days_between(last - timedelta(days=days - 1), last), seed=seed)
+    asked = days_between(last - timedelta(days=days - 1), last)
+    with console.status("demo shop") as status:
+        summary = write_days(
+            settings.landing,
+            asked,
+            seed=seed,
+            progress=lambda day, files: status.update(f"demo shop: {day}, {files} files"),
+        )
     console.print(
         f"demo shop: {summary.days} arrival days until {last}, {summary.files} files, {summary.bytes / 1e6:.1f} MB, "
         f"{summary.events:,} events in {settings.landing}"
