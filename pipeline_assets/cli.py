@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import dagster as dg
 
+    from pipeline_assets.rules.sla import SlaReport
     from pipeline_assets.settings import Settings
     from pipeline_assets.store import LocalStore, Partition
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 PREVIEW_ROWS = 5
+SLA_DAYS = 30
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -70,6 +73,9 @@ def demo(days: int, until: datetime | None, seed: int) -> None:
     from pipeline_assets.settings import load_settings
 
     settings = load_settings()
+    if not isinstance(settings.landing, Path):
+        msg = "PIPELINE_LANDING is a URL; demo data is written to a folder. Unset it, or name a folder"
+        raise SettingsError(msg)
     last = until.date() if until else settings.today() - timedelta(days=1)
     asked = days_between(last - timedelta(days=days - 1), last)
     with console.status("demo shop") as status:
@@ -87,7 +93,7 @@ def demo(days: int, until: datetime | None, seed: int) -> None:
 
 @cli.command()
 @click.option("--from", "first", type=DAY, help="First day.  [default: PIPELINE_START]")
-@click.option("--to", "last", type=DAY, help="Last day.  [default: the newest day of the landing zone]")
+@click.option("--to", "last", type=DAY, help="Last day.  [default: newest landing day; yesterday, if that is a URL]")
 @click.option("--select", help="Assets, in Dagster's syntax: events, 'events+', 'daily_sales,user_segments'.")
 def run(first: datetime | None, last: datetime | None, select: str | None) -> None:
     """Compute a range of days in this process, without daemon or webserver.
@@ -222,6 +228,45 @@ def _show_partition(store: LocalStore, partition: Partition, record: Mapping[str
 
 
 @cli.command()
+@click.argument("table")
+@click.argument("day", type=DAY)
+def why(table: str, day: datetime) -> None:
+    """Say why a partition was, or was not, computed again, and what it was made from."""
+    from pipeline_assets.console import console, grid
+    from pipeline_assets.orchestration.changes.why import explain
+
+    _, _, defs = _loaded()
+    with _instance() as instance:
+        found = explain(instance, defs, table, day.date())
+    console.print(f"{found.spot} is {found.state.value}. {' '.join(found.reasons)}", markup=False)
+    if found.record is None:
+        console.print("It has no record.")
+    else:
+        facts: list[list[object]] = [
+            ["recorded (UTC)", f"{found.recorded_at:%Y-%m-%d %H:%M:%S}"],
+            ["digest", found.record.digest],
+            ["bytes", "as before: nothing downstream was asked for" if found.record.unchanged else "new"],
+            ["why", found.launched],
+            ["run", found.run_id],
+        ]
+        console.print(grid(["newest record", ""], facts))
+    rows: list[list[object]] = [
+        [str(each.spot), each.read or "not read", _since(each.read, each.now, rewritten=each.rewritten)]
+        for each in found.inputs
+    ]
+    if rows:
+        console.print(grid(["made from", "digest", "since then"], rows))
+
+
+def _since(read: str | None, now: str | None, *, rewritten: bool) -> str:
+    if now is None:
+        return "no record"
+    if now != read:
+        return f"now {now}"
+    return "computed again, same digest" if rewritten else "unchanged"
+
+
+@cli.command()
 @click.option("--day", type=DAY, help="One arrival day.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many rows to list.")
 def rejects(day: datetime | None, limit: int) -> None:
@@ -255,6 +300,85 @@ def rejects(day: datetime | None, limit: int) -> None:
     console.print(f"{total:,} rejected rows in {len(days)} days: {listed}")
     if total > len(rows):
         console.print(f"{len(rows)} are listed; --limit {total} lists all")
+
+
+@cli.command()
+@click.option("--from", "first", type=DAY, help="First day.  [default: 30 days up to --to]")
+@click.option("--to", "last", type=DAY, help="Last day.  [default: yesterday]")
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "json", "html"]),
+    help="For people, programs, managers.",
+)
+def sla(first: datetime | None, last: datetime | None, form: str) -> None:
+    """Print how the tables kept their deadlines, with the cause of every miss.
+
+    A miss is what it reports, not a failure of the report: the exit status is 0.
+    """
+    from pipeline_assets.orchestration.sla.judging import sla_report
+
+    settings, _, defs = _loaded()
+    begin, end = _sla_range(settings, first, last)
+    with _instance() as instance:
+        report = sla_report(instance, defs, begin, end, now=datetime.now(UTC))
+    if form == "table":
+        _show_sla(report)
+    elif form == "json":
+        from pipeline_assets.report.sla_json import sla_json
+
+        click.echo(sla_json(report).encode())  # bytes: JSON and the page are UTF-8 whatever the terminal is
+    else:
+        from pipeline_assets.report.sla_page import sla_page
+
+        click.echo(sla_page(report, dagster_url=settings.dagster_url).encode())
+
+
+def _show_sla(report: SlaReport) -> None:
+    from pipeline_assets.console import console, grid
+    from pipeline_assets.report import words
+
+    console.print(f"{words.headline(report)}.", markup=False)
+    for sentence in words.explanation(report):
+        console.print(sentence, markup=False)
+    rows: list[list[object]] = [
+        [
+            each.table,
+            each.due,
+            words.share(each.on_time_share),
+            words.share(each.objective),
+            f"{len(each.misses)}/{len(each.deliveries)}",
+            words.budget_left(each),
+            words.duration(each.lateness_p50_seconds),
+            words.duration(each.lateness_p95_seconds),
+            words.duration(each.duration_mean_seconds),
+            words.duration(each.duration_p95_seconds),
+            words.trend(each),
+        ]
+        for each in report.tables
+    ]
+    if rows:
+        names = ["table", "due", "on time", "goal", "missed", "error budget", "late p50", "late p95"]
+        console.print(grid([*names, "takes", "takes p95", "trend"], rows), markup=False)
+    misses: list[list[object]] = [
+        [
+            each.table,
+            str(miss.day),
+            words.local(miss.deadline, each.timezone),
+            words.local(miss.delivered, each.timezone),
+            words.duration(miss.late_seconds),
+            words.cause(miss),
+            miss.detail,
+            (miss.run_id or "")[:8],
+        ]
+        for each in report.tables
+        for miss in each.misses
+    ]
+    if misses:
+        names = ["missed", "day", "deadline", "delivered", "late by", "cause", "detail", "run"]
+        console.print(grid(names, misses), markup=False)
 
 
 @cli.command()
@@ -323,7 +447,9 @@ def _range(settings: Settings, first: datetime | None, last: datetime | None) ->
 
     today = settings.today()
     start, newest = settings.first_day(today=today), today - timedelta(days=1)
-    landed = [day for day in LandingZone(settings.landing).days() if day <= newest]
+    # A URL cannot be listed: there every day that is over may have something.
+    listed = LandingZone(settings.landing).days() if isinstance(settings.landing, Path) else [newest]
+    landed = [day for day in listed if day <= newest]
     if not landed and not (first and last):
         msg = (
             f"{settings.landing} holds no day that is over. `pipeline demo` makes some, or point PIPELINE_LANDING at "
@@ -332,11 +458,31 @@ def _range(settings: Settings, first: datetime | None, last: datetime | None) ->
         raise SettingsError(msg)
     begin = first.date() if first else start
     end = last.date() if last else max(landed)
+    return _checked_range(settings, begin, end)
+
+
+def _sla_range(settings: Settings, first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    """The asked days; what is not asked for is thirty days that end yesterday, or as many as there are.
+
+    Raises:
+        SettingsError: backwards, before the first day, or not over yet.
+    """
+    today = settings.today()
+    end = last.date() if last else today - timedelta(days=1)
+    earliest = min(settings.first_day(today=today), end)  # an end before the history is told as that
+    begin = first.date() if first else max(end - timedelta(days=SLA_DAYS - 1), earliest)
+    return _checked_range(settings, begin, end)
+
+
+def _checked_range(settings: Settings, begin: date, end: date) -> tuple[date, date]:
+    today = settings.today()
+    start, newest = settings.first_day(today=today), today - timedelta(days=1)
     if begin > end:
         msg = f"--from {begin} is after --to {end}"
         raise SettingsError(msg)
     if begin < start:
-        msg = f"--from {begin} is before the first day of the history, {start} (PIPELINE_START)"
+        option = f"--to {end}" if end < start else f"--from {begin}"
+        msg = f"{option} is before the first day of the history, {start} (PIPELINE_START)"
         raise SettingsError(msg)
     if end > newest:
         msg = f"--to {end} is not over yet; the last day that is, in {settings.timezone}, is {newest}"

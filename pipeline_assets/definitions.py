@@ -5,18 +5,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from pipeline_assets.assets.pipeline import reference_pipeline
+from pipeline_assets.assets.raw_events import LANDING
+from pipeline_assets.assets.sla_report import sla_report_asset
 from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.orchestration import ParquetIOManager
-from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets.store.landing import LandingZone
+from pipeline_assets.orchestration.alerts.sensor import alerts_sensor, missed_slas
+from pipeline_assets.orchestration.changes.landing_sensor import landing_sensor, rescan_job
+from pipeline_assets.orchestration.changes.upstream_sensor import upstream_sensor
+from pipeline_assets.orchestration.sla.judging import sla_sensor
+from pipeline_assets.orchestration.sla.on_time import on_time_check
+from pipeline_assets.rules.symptoms import retry_after_seconds
+from pipeline_assets.settings import Settings, load_settings, project_root
+from pipeline_assets.store.http.landing import open_landing
 
 if TYPE_CHECKING:
     from datetime import date
+
+    from pipeline_assets.store.landing import Landing
+
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_REQUESTS = 5, 60
+"""Of the landing sensor: at a folder; at a server, which is asked for every day of the look-back each time."""
 
 
 def build_definitions(settings: Settings, *, today: date | None = None) -> dg.Definitions:
@@ -29,19 +43,78 @@ def build_definitions(settings: Settings, *, today: date | None = None) -> dg.De
         SettingsError, SourceError, LandingError: what is wrong with the settings, in one message.
     """
     first_day = settings.first_day(today=today or settings.today())
-    per_run = settings.days_per_run
+    days = dg.DailyPartitionsDefinition(first_day.isoformat(), timezone=settings.timezone)
+    landing = _landing(settings)
+    policy = (
+        dg.BackfillPolicy.multi_run(settings.days_per_run) if settings.days_per_run else dg.BackfillPolicy.single_run()
+    )
+    tables = reference_pipeline(
+        days=days,
+        landing=landing,
+        source=load_source(settings.source),
+        lateness_days=settings.lateness_days,
+        backfill_policy=policy,
+    )
+    resources = {"io_manager": ParquetIOManager(root=str(settings.store), history=settings.history)}
+    watched = dg.Definitions(assets=tables, resources=resources)
+    report = sla_report_asset(
+        watched, days=days, store=settings.store, dagster_url=settings.dagster_url, backfill_policy=policy
+    )
     return dg.Definitions(
-        assets=reference_pipeline(
-            days=dg.DailyPartitionsDefinition(first_day.isoformat(), timezone=settings.timezone),
-            landing=LandingZone(settings.landing),
-            source=load_source(settings.source),
-            lateness_days=settings.lateness_days,
-            backfill_policy=dg.BackfillPolicy.multi_run(per_run) if per_run else dg.BackfillPolicy.single_run(),
-        ),
-        resources={"io_manager": ParquetIOManager(root=str(settings.store), history=settings.history)},
+        assets=[*tables, report],
+        asset_checks=on_time_check(watched),
+        sensors=_sensors(settings, days, landing, watched, report.key),
+        jobs=[rescan_job(landing, table=LANDING, days=days)],
+        resources=resources,
         # A process per step costs seconds and buys nothing for days of this size; runs are what is parallel.
         executor=dg.in_process_executor,
     )
+
+
+def _landing(settings: Settings) -> Landing:
+    token = settings.landing_token
+    return open_landing(
+        settings.landing,
+        cache=project_root() / ".data" / "http_landing",
+        token=token.get_secret_value() if token else None,
+        retry_after=retry_after_seconds,
+    )
+
+
+def _sensors(
+    settings: Settings,
+    days: dg.DailyPartitionsDefinition,
+    landing: Landing,
+    watched: dg.Definitions,
+    report: dg.AssetKey,
+) -> list[dg.SensorDefinition]:
+    status = dg.DefaultSensorStatus.RUNNING if settings.sensors == "running" else dg.DefaultSensorStatus.STOPPED
+    webhook = settings.alert_webhook_url
+    return [
+        landing_sensor(
+            landing,
+            table=LANDING,
+            days=days,
+            look_back_days=settings.look_back_days,
+            default_status=status,
+            interval_seconds=(
+                SECONDS_BETWEEN_LOOKS if isinstance(settings.landing, Path) else SECONDS_BETWEEN_REQUESTS
+            ),
+        ),
+        upstream_sensor(selection=dg.AssetSelection.all(), default_status=status),
+        sla_sensor(watched, default_status=status),
+        alerts_sensor(
+            webhook_url=webhook.get_secret_value() if webhook else None,
+            webhook_format=settings.alert_format,
+            dagster_url=settings.dagster_url,
+            gather=[missed_slas(watched)],
+            checks=["rejected_share"],
+            default_status=status,
+        ),
+        dg.AutomationConditionSensorDefinition(
+            "sla_report_daily", target=dg.AssetSelection.assets(report), default_status=status
+        ),
+    ]
 
 
 defs = build_definitions(load_settings())

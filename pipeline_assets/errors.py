@@ -7,6 +7,8 @@ Grouped by what a handler would do. `kind` is stable: alerts, retry rules and ex
     |-- SettingsError           kind "settings"            an environment variable, an option, a file name
     |-- SourceError             kind "source"              the SELECT of a source
     |-- LandingError            kind "landing"             a landing file that cannot be read
+    |   `-- LandingMissing      kind "landing_missing"     a landing file that the server does not have
+    |-- AccessDenied            kind "access_denied"       credentials that a server does not accept
     |-- ContractBroken          kind "contract"            rows that break the contract of their table
     |-- PartitionMismatch       kind "partition_mismatch"  rows that belong to another day
     |-- PartitionMissing        kind "missing"             a partition that has not been computed
@@ -15,6 +17,7 @@ Grouped by what a handler would do. `kind` is stable: alerts, retry rules and ex
     |
     |   the same step may pass when it is run again from its inputs
     |-- LandingInProgress       kind "landing_in_progress" a landing file that is still being written
+    |-- LandingUnavailable      kind "landing_unavailable" a server that is down, busy, or hung up in the middle
     |-- PartitionConflict       kind "conflict"            another run published this partition meanwhile
     `-- StoreBusy               kind "busy"                a lock that was not free in time
 """
@@ -46,6 +49,33 @@ class LandingError(PipelineError):
     """A landing file or folder that cannot be read as what it claims to be."""
 
     kind = "landing"
+
+
+class LandingMissing(LandingError):
+    """A landing file of a day was asked for, and the server has none."""
+
+    kind = "landing_missing"
+
+
+class AccessDenied(PipelineError):
+    """Credentials are missing, or a server does not accept them."""
+
+    kind = "access_denied"
+
+
+class LandingUnavailable(LandingError):
+    """The server of the landing zone gave no whole answer: time-out, reset, 429, 5xx, a body that was cut off.
+
+    Args:
+        message: what happened.
+        retry_after_seconds: how long the server asked to wait, if it did.
+    """
+
+    kind = "landing_unavailable"
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class LandingInProgress(LandingError):

@@ -10,14 +10,17 @@ import difflib
 import os
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -25,14 +28,17 @@ from pydantic import (
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.calendar import zone
+from pipeline_assets.store.http.day_url import DayUrl, without_secrets
 from pipeline_assets.store.landing import LandingZone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "PIPELINE_"
-_COMING = ("POSTGRES_URL", "SLOT", "ALERT_WEBHOOK_URL", "S3_ENDPOINT_URL")
+_COMING = ("POSTGRES_URL", "SLOT", "S3_ENDPOINT_URL")
 """Names that the design reserves: no typing errors."""
+_SECRETS = ("landing_token", "alert_webhook_url")
+"""Not to be seen in an error."""
 
 
 def project_root() -> Path:
@@ -48,6 +54,37 @@ def _folder(value: Path, info: ValidationInfo) -> Path:
     return value if value.is_absolute() else project_root() / value
 
 
+def _landing(value: object) -> object:
+    """A folder as a path, the template of a URL as text."""
+    if not isinstance(value, str) or "://" not in value:
+        return Path(value) if isinstance(value, str) else value
+    if not value.lower().startswith(("http://", "https://")):
+        msg = "is neither a folder nor an http or https URL with {day} in it; s3:// is not supported yet"
+        raise ValueError(msg)
+    try:
+        DayUrl(value)
+    except SettingsError as error:
+        raise ValueError(str(error).partition(": ")[2]) from error
+    return value
+
+
+def _folder_unless_url(value: Path | str, info: ValidationInfo) -> Path | str:
+    return value if isinstance(value, str) else _folder(value, info)
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        msg = "is not a URL that begins with http:// or https://"
+        raise ValueError(msg)
+    return value.rstrip("/")
+
+
+def _secret_url(value: SecretStr) -> SecretStr:
+    _http_url(value.get_secret_value())
+    return value
+
+
 def _zone_name(value: str) -> str:
     try:
         zone(value)
@@ -61,8 +98,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    landing: Annotated[Path, AfterValidator(_folder)] = Field(
-        Path(".data/landing"), validate_default=True, description="Folder of the landing zone."
+    landing: Annotated[Path | str, BeforeValidator(_landing), AfterValidator(_folder_unless_url)] = Field(
+        Path(".data/landing"),
+        validate_default=True,
+        repr=False,  # a URL may hold a password
+        description="Folder of the landing zone, or a URL with {day} in it.",
     )
     store: Annotated[Path, AfterValidator(_folder)] = Field(
         Path(".data/lake"), validate_default=True, description="Folder of the lake."
@@ -76,6 +116,19 @@ class Settings(BaseModel):
     history: int = Field(5, ge=0, le=1000, description="Replaced commits kept per partition.")
     days_per_run: int | None = Field(
         None, ge=1, description="Days per run of a backfill from the UI; all in one run unless set."
+    )
+
+    look_back_days: int = Field(60, ge=1, le=3650, description="Arrival days that the landing sensor looks at.")
+    sensors: Literal["running", "stopped"] = Field("running", description="State of the sensors when first started.")
+    landing_token: SecretStr | None = Field(None, description="Bearer token of a landing zone on HTTP.")
+    alert_webhook_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = Field(
+        None, description="Where alerts are sent; to the log alone unless set."
+    )
+    alert_format: Literal["slack", "json"] | None = Field(
+        None, description="Of alerts; slack for a URL of hooks.slack.com, json for others, unless set."
+    )
+    dagster_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "http://localhost:3000", description="Where people open the Dagster UI, for links."
     )
 
     @field_validator("start", mode="before")
@@ -93,12 +146,18 @@ class Settings(BaseModel):
         """The first day of the history: `start`, else the first landing day, else yesterday.
 
         Raises:
-            SettingsError: it is not over yet.
+            SettingsError: it is not over yet; or it is not set, and the landing zone is at a URL.
             LandingError: the landing zone holds what is no day.
         """
         last = today - timedelta(days=1)
+        if self.start is None and isinstance(self.landing, str):
+            msg = (
+                f"{PREFIX}START is not set, and {PREFIX}LANDING is a URL, whose days cannot be listed. Set "
+                f"{PREFIX}START to the first day that it has."
+            )
+            raise SettingsError(msg)
         if self.start is None:
-            return min([*LandingZone(self.landing).days(), last])
+            return min([*LandingZone(Path(self.landing)).days(), last])
         if self.start > last:
             msg = f"{PREFIX}START={self.start} must be a day that is over; the last one in {self.timezone} is {last}"
             raise SettingsError(msg)
@@ -128,11 +187,12 @@ def load_settings(environment: Mapping[str, str | None] | None = None) -> Settin
         return Settings.model_validate(values)
     except ValidationError as error:
         wrong = [
-            f"{PREFIX}{str(each['loc'][0]).upper()}={values.get(str(each['loc'][0]))}: "
+            f"{PREFIX}{name.upper()}={'***' if name in _SECRETS else without_secrets(values.get(name, ''))}: "
             + each["msg"].removeprefix("Value error, ")
             for each in error.errors()
+            for name in [str(each["loc"][0])]
         ]
-        raise SettingsError("; ".join(wrong)) from error
+        raise SettingsError("; ".join(wrong)) from None  # pydantic's own message holds the values, secrets included
 
 
 def _refuse_misspelt(given: Mapping[str, str], known: set[str]) -> None:

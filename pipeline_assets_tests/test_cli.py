@@ -16,6 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 from pipeline_assets import cli
 from pipeline_assets.demo import write_days
@@ -101,6 +102,27 @@ def test_the_same_command_twice_leaves_every_file_as_it_was(pipeline: Pipeline, 
     }
     (line,) = [line for line in again.out.splitlines() if line.strip().startswith("daily_sales ")]
     assert line.split()[-2] == str(DAYS)  # unchanged
+
+
+def test_why_names_the_verdict_and_every_upstream_commit(pipeline: Pipeline, landed: Path, home: Path) -> None:
+    pipeline("run")
+    outcome = pipeline("why", "user_features", str(LAST))
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.startswith(f"user_features {LAST} is current. It is made from what is upstream now")
+    assert "pipeline run" in outcome.out
+    for back in range(DAYS):
+        day = LAST - timedelta(days=back)
+        (line,) = [line for line in outcome.out.splitlines() if line.strip().startswith(f"events {day} ")]
+        digest = xxhash.xxh3_128_hexdigest((home / f"lake/events/dt={day}/data.parquet").read_bytes())
+        assert line.split()[2:] == [digest, "unchanged"]
+
+
+def test_why_of_what_is_not_there_says_what_there_is(pipeline: Pipeline, landed: Path) -> None:
+    unknown = pipeline("why", "sales", str(LAST))
+    assert (unknown.status, "no daily table sales; tables: landing, " in unknown.err) == (2, True)
+    assert "is made from nothing upstream" in pipeline("why", "sla_report", str(LAST)).out
+    outcome = pipeline("why", "events", str(LAST - timedelta(days=DAYS)))
+    assert (outcome.status, f"its history is {LAST - timedelta(days=DAYS - 1)} to" in outcome.err) == (2, True)
 
 
 def test_what_ran_is_seen_in_the_dagster_instance(pipeline: Pipeline, landed: Path, home: Path) -> None:

@@ -21,14 +21,15 @@ LAYERS = {
     "store": {"errors"},
     "rules": {"errors"},
     "orchestration": {"errors", "store", "rules"},
-    "assets": {"errors", "store", "rules", "orchestration"},
+    "report": {"errors", "rules"},
+    "assets": {"errors", "store", "rules", "orchestration", "report"},
     "settings": {"errors", "store", "rules"},
     # Stands beside the pipeline: it writes landing files that any reader could have got from anywhere.
     "demo": {"errors"},
     "console": {"errors", "rules", "orchestration"},
 }
 """Which parts of the package a part may import besides itself; definitions and cli put everything together."""
-NO_DAGSTER = {"errors", "store", "rules", "settings", "demo"}
+NO_DAGSTER = {"errors", "store", "rules", "report", "settings", "demo"}
 
 
 @dataclass(frozen=True, slots=True)

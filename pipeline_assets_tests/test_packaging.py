@@ -23,6 +23,8 @@ SETUP_CFG_NAMES = {
     "scripts": "entry_points",
 }
 
+CODE = {".py", ".pyc"}
+
 # Written in pieces, so that this file does not hold what it forbids.
 MACHINE_PATH = re.compile(r"(?<![\w./~$}-])/(?:" + r"work|root|home|Users)/")
 PACKAGE_INDEX = re.compile(r"index[-_]" + "url|find" + "-links|python" + r"hosted|://\S+/simp" + "le(/|$)")
@@ -130,3 +132,15 @@ def test_no_tracked_file_names_a_package_index_or_a_path_of_one_machine() -> Non
         if MACHINE_PATH.search(line) or PACKAGE_INDEX.search(line)
     ]
     assert found == []
+
+
+def test_every_file_of_the_package_that_is_no_module_is_shipped() -> None:
+    cfg = setup_cfg()
+    shipped = {
+        path
+        for package, patterns in cfg["options.package_data"].items()
+        for pattern in patterns.split()
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    others = {path for path in (ROOT / "pipeline_assets").rglob("*") if path.is_file() and path.suffix not in CODE}
+    assert others == shipped

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import dagster as dg
+
 from pipeline_assets.assets.daily_sales import DAILY_SALES, daily_sales, sales_add_up_to_events
 from pipeline_assets.assets.events import EVENTS, events
 from pipeline_assets.assets.raw_events import (
+    LANDING,
     RAW_EVENTS,
     REJECTED_EVENTS,
     raw_events,
@@ -24,24 +27,23 @@ from pipeline_assets.assets.user_features import (
 from pipeline_assets.assets.user_segments import USER_SEGMENTS, every_user_has_a_segment, user_segments
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.rules.code_version import code_version
+from pipeline_assets.rules.due import by
 from pipeline_assets.rules.windows import arrivals, same_day, trailing
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from pipeline_assets.assets.source.select import Source
-    from pipeline_assets.store.landing import LandingZone
+    from pipeline_assets.store.landing import Landing
 
 
 def reference_pipeline(
     *,
     days: dg.DailyPartitionsDefinition,
-    landing: LandingZone,
+    landing: Landing,
     source: Source,
     lateness_days: int,
     backfill_policy: dg.BackfillPolicy | None = None,
-) -> list[dg.AssetsDefinition]:
-    """Assets of the reference pipeline, upstream first.
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """Assets of the reference pipeline, upstream first; `landing` is what the landing sensor reports.
 
     Args:
         days: first day and time zone.
@@ -58,9 +60,20 @@ def reference_pipeline(
         kinds={"duckdb", "parquet"},
     )
     return [
+        dg.AssetSpec(
+            LANDING,
+            description=(
+                "Files of the landing zone by the day they arrived. The landing sensor reports a day when its files "
+                "change; a report from elsewhere, without a digest, makes the sensor look at that day."
+            ),
+            partitions_def=days,
+            group_name="reference_pipeline",
+            owners=["team:data"],
+        ),
         daily(
             raw_events,
             contract={"raw_events": RAW_EVENTS, "rejected_events": REJECTED_EVENTS},
+            deps={LANDING: same_day()},
             params={
                 "landing": landing,
                 "source": source,
@@ -90,18 +103,21 @@ def reference_pipeline(
         ),
         daily(
             daily_sales,
+            due=by("06:00"),
             contract=DAILY_SALES,
             ins={"events": same_day()},
             checks=[sales_add_up_to_events],
         ),
         daily(
             user_features,
+            due=by("07:00"),
             contract=USER_FEATURES,
             ins={"events": trailing(days=WINDOW_DAYS)},
             checks=[windows_are_nested, todays_events_are_counted],
         ),
         daily(
             user_segments,
+            due=by("07:30"),
             contract=USER_SEGMENTS,
             ins={"user_features": same_day()},
             checks=[every_user_has_a_segment],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pipeline_assets.assets.source.records import Malformed
     from pipeline_assets.assets.source.select import Source
-    from pipeline_assets.store.landing import LandingFile, LandingZone
+    from pipeline_assets.store.landing import Landing, LandingFile
 
 EVENT_COLUMNS = (
     Column("event_id", pa.string(), description="Unique per event; a redelivery has the same."),
@@ -41,10 +41,12 @@ REJECTED_EVENTS = Contract(
         Column("row_text", pa.string(), description="The row as it landed."),
     )
 )
+LANDING = "landing"
+"""The asset that stands for the files."""
 REJECTED_SHARE_EXPECTED = 0.05
 
 
-def raw_events(day: date, *, landing: LandingZone, source: Source, timezone: str, lateness_days: int) -> Result:
+def raw_events(day: date, *, landing: Landing, source: Source, timezone: str, lateness_days: int) -> Result:
     """Events that landed on a day, in the order of files and lines; and the rows that are none.
 
     Args:
@@ -56,6 +58,7 @@ def raw_events(day: date, *, landing: LandingZone, source: Source, timezone: str
     """
     files = landing.files(day)
     landing.check_complete(day, files)
+    fingerprint = landing.fingerprint(day, files)  # holds for what is read below: it is checked again at the end
     counted = {"read": 0, "kept": 0, "rejected": 0}
 
     def judged_files() -> Iterator[Mapping[str, pa.Table]]:
@@ -79,7 +82,7 @@ def raw_events(day: date, *, landing: LandingZone, source: Source, timezone: str
             raise
         landing.check_complete(day, files)
 
-    return Result(streams(), accounting=lambda: Accounting(**counted))
+    return Result(streams(), accounting=lambda: Accounting(**counted), made_from={LANDING: fingerprint})
 
 
 @check(blocking=False)
@@ -97,7 +100,7 @@ def rejected_share(day: date, rejected_events: pa.Table, raw_events: pa.RecordBa
 
 
 @check(blocking=False)
-def uploads_are_complete(day: date, landing: LandingZone) -> Finding:
+def uploads_are_complete(day: date, landing: Landing) -> Finding:
     """No file of the day bears the name of an unfinished upload; such files are not read."""
     names = landing.unfinished(day)
     message = f"{day}: not read, by their names unfinished uploads: {', '.join(names)}" if names else f"{day}: none"

@@ -16,14 +16,17 @@ import dagster as dg
 
 from pipeline_assets.orchestration.daily_run import DailyRun, DailySpec
 from pipeline_assets.orchestration.findings import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK
-from pipeline_assets.orchestration.outcome import as_failure
 from pipeline_assets.orchestration.parquet_io import ParquetIOManager
 from pipeline_assets.orchestration.record import table_schema
+from pipeline_assets.orchestration.retry.layers import judged
+from pipeline_assets.orchestration.retry.step import begin, step_of
+from pipeline_assets.orchestration.sla.due import due_metadata, freshness_policy
 from pipeline_assets.orchestration.upstream import Upstream
 from pipeline_assets.orchestration.validation import problems_of
 from pipeline_assets.rules.checks import Check
 from pipeline_assets.rules.code_version import code_version as derived_code_version
 from pipeline_assets.rules.contract import Contract
+from pipeline_assets.rules.due import Due
 from pipeline_assets.rules.windows import Window
 
 _UPSTREAM = dg.PythonObjectDagsterType(Upstream)
@@ -36,6 +39,7 @@ class Options(TypedDict, total=False):
     partitions_def: Required[dg.TimeWindowPartitionsDefinition]
     contract: Required[Contract | Mapping[str, Contract]]
     ins: Mapping[str, Window]
+    deps: Mapping[str, Window]
     params: Mapping[str, Any]
     checks: Sequence[Check]
     drops_rows: bool
@@ -49,6 +53,7 @@ class Options(TypedDict, total=False):
     code_version: str | None
     backfill_policy: dg.BackfillPolicy | None
     retry_policy: dg.RetryPolicy | None
+    due: Due | None
 
 
 @overload
@@ -67,6 +72,8 @@ def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> A
         partitions_def: days, with their time zone.
         contract: of the table, named like the function; or of several tables, by name, the main one first.
         ins: window of days for every parameter that is an upstream table; its key has the same `key_prefix`.
+        deps: window of days for every upstream asset that the function reads by itself, such as files; it returns
+            `Result(..., made_from=)` with the digest of what it read of each. Keys have the same `key_prefix`.
         params: values for further parameters; part of the code version.
         checks: run on the staged rows, before anyone can read them.
         drops_rows: the function returns its accounting, and every partition is checked against it.
@@ -74,7 +81,10 @@ def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> A
         io_manager_key: a resource that is a ParquetIOManager; "io_manager" unless stated.
         code_version: derived from the function's own source, its contract and its params unless stated.
         backfill_policy: a range in one run unless stated.
-        **options: as above; key_prefix, group_name, owners, kinds and retry_policy as in dagster.asset.
+        due: when the partition of a day must be there, `by("06:00")`; of all tables that the function makes.
+        retry_policy: as in dagster.asset, but only for what Dagster itself raises: what the function, its inputs or
+            the store raise is tried again as the verdict table says (`rules.retry`), whatever the policy.
+        **options: as above; key_prefix, group_name, owners and kinds as in dagster.asset.
 
     Raises:
         dagster.DagsterInvalidDefinitionError: the arguments do not fit each other; the message says which.
@@ -88,6 +98,7 @@ def _asset_of(
     partitions_def: dg.TimeWindowPartitionsDefinition,
     contract: Contract | Mapping[str, Contract],
     ins: Mapping[str, Window] | None = None,
+    deps: Mapping[str, Window] | None = None,
     params: Mapping[str, Any] | None = None,
     checks: Sequence[Check] = (),
     drops_rows: bool = False,
@@ -101,6 +112,7 @@ def _asset_of(
     code_version: str | None = None,
     backfill_policy: dg.BackfillPolicy | None = None,
     retry_policy: dg.RetryPolicy | None = None,
+    due: Due | None = None,
 ) -> dg.AssetsDefinition:
     name = function.__name__
     contracts = dict(contract) if isinstance(contract, Mapping) else {name: contract}
@@ -122,6 +134,10 @@ def _asset_of(
         msg = f"daily_asset {name}: {problem}."
         raise dg.DagsterInvalidDefinitionError(msg)
     text = description or inspect.getdoc(function)
+    if due is not None and not isinstance(due, Due):
+        msg = f"daily_asset {name}: its due is {due!r}; write by('06:00'), from pipeline_assets.rules.due."
+        raise dg.DagsterInvalidDefinitionError(msg)
+    promised = due.in_zone(spec.timezone) if due else None
 
     @dg.multi_asset(
         name="__".join([*key_prefix, name]),
@@ -133,6 +149,10 @@ def _asset_of(
             )
             for parameter, window in spec.windows.items()
         },
+        deps=[
+            dg.AssetDep(dg.AssetKey([*key_prefix, upstream]), partition_mapping=_partition_mapping(window))
+            for upstream, window in (deps or {}).items()
+        ],
         outs={
             table: dg.AssetOut(
                 key=keys[table],
@@ -142,7 +162,11 @@ def _asset_of(
                 group_name=group_name,
                 owners=owners,
                 kinds=kinds,
-                metadata={"dagster/column_schema": table_schema(contracts[table].schema, contracts[table])},
+                metadata={
+                    "dagster/column_schema": table_schema(contracts[table].schema, contracts[table]),
+                    **(due_metadata(promised) if promised else {}),
+                },
+                freshness_policy=freshness_policy(promised) if promised else None,
             )
             for table in contracts
         },
@@ -163,8 +187,11 @@ def _asset_of(
         days = [date.fromisoformat(key) for key in context.partition_keys]
         ended = partitions_def.get_last_partition_key()
         history = (partitions_def.start.date(), date.fromisoformat(ended) if ended else max(days))
-        with as_failure():
-            yield from DailyRun(spec, context, manager.store(), inputs, days, history).execute()
+        retrying = manager.retrying()
+        with judged(context, retrying, days=days):
+            step = step_of(context, retrying)
+            begin(step, context)
+            yield from DailyRun(spec, context, manager.store(), inputs, days, history, step).execute()
 
     return compute
 

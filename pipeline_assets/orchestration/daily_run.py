@@ -20,7 +20,9 @@ from pipeline_assets.orchestration.findings import ACCOUNTING_CHECK, CONTRACT_CH
 from pipeline_assets.orchestration.frames import FrameKind, Result, frame_kinds, streams_of
 from pipeline_assets.orchestration.outcome import Outcome
 from pipeline_assets.orchestration.record import Record
+from pipeline_assets.orchestration.retry.attempts import Earlier, leave, recall
 from pipeline_assets.orchestration.staging import StagedRows, located
+from pipeline_assets.orchestration.upstream import Inputs
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding
 from pipeline_assets.rules.reach import ranges_of
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
 
+    from pipeline_assets.orchestration.retry.step import Step
     from pipeline_assets.orchestration.upstream import Read, Upstream
     from pipeline_assets.rules.checks import Check
     from pipeline_assets.rules.contract import Contract
@@ -75,12 +78,14 @@ class DailyRun:
     days: Sequence[date]
     history: tuple[date, date]
     """First day, and the last one that is over."""
+    step: Step
+    _earlier: Earlier = field(default_factory=Earlier)
     _outcome: Outcome[dict[str, Record]] = field(init=False)
     _findings: Findings = field(init=False)
     _expected: dict[Partition, Version | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._outcome = Outcome(self.spec.main, self.days, self.context.log)
+        self._outcome = Outcome(self.spec.main, self.days, self.step, piecewise=True)
         warnings = {INPUTS_CHECK, *(each.name for each in self.spec.checks if not each.blocking)}
         self._findings = Findings(self.spec.asset_keys, warnings)
 
@@ -89,8 +94,10 @@ class DailyRun:
 
         Raises:
             dagster.Failure: days failed; they are named, and the others are recorded.
+            dagster.RetryRequested: as above, and some of them may pass soon.
         """
         self._look_at_heads()
+        self._recall()
         try:
             self._commit_days()
         except BaseException:
@@ -103,6 +110,8 @@ class DailyRun:
                 upstream.close()
         yield from self._findings.results()
         for table, key in self.spec.asset_keys.items():
+            for day, recorded in self._earlier.committed.items():
+                self.context.add_asset_metadata(recorded[key], asset_key=key, partition_key=str(day))
             for day, records in self._outcome.committed.items():
                 self.context.add_asset_metadata(records[table].metadata(), asset_key=key, partition_key=str(day))
             yield dg.MaterializeResult(asset_key=key)
@@ -115,6 +124,28 @@ class DailyRun:
                 partition = self.spec.partition(table, day)
                 self._expected[partition] = self.store.version(partition)
 
+    def _recall(self) -> None:
+        """Days that earlier attempts of this step settled are not computed again."""
+        earlier = recall(self.step)
+        # A commit that was replaced since is another one's; what it is now, only computing the day again tells.
+        committed = {
+            day: each for day, each in earlier.committed.items() if day in self.days and self._is_head(day, each)
+        }
+        given_up = {day: failed for day, failed in earlier.given_up.items() if day not in committed}
+        found = tuple(each for each in earlier.found if each[2] in committed or each[2] in given_up)
+        self._earlier = Earlier(committed, given_up, found)
+        self._outcome.recorded = committed.keys()
+        self._outcome.failed.update(given_up)
+        for noted in found:
+            self._findings.note(*noted)
+
+    def _is_head(self, day: date, recorded: Mapping[dg.AssetKey, Mapping[str, Any]]) -> bool:
+        for table, key in self.spec.asset_keys.items():
+            head = self.store.head(self.spec.partition(table, day))
+            if head is None or key not in recorded or recorded[key]["digest"].value != head.digest:
+                return False
+        return True
+
     def _record_committed(self) -> None:
         for day, records in self._outcome.committed.items():
             for table, key in self.spec.asset_keys.items():
@@ -125,12 +156,19 @@ class DailyRun:
     def _commit_days(self) -> None:
         began = logged = time.monotonic()
         rows = 0
+        untold = []
         for done, day in enumerate(self.days, start=1):
+            if day in self._outcome.recorded or day in self._outcome.failed:
+                continue
             started = time.monotonic()
             self._outcome.attempt(day, partial(self._commit, day))
             records = self._outcome.committed.get(day, {})
             now = time.monotonic()
-            self._report(day, done, records, now - started)
+            report = partial(self._report, day, done, records, now - started)
+            if day in self._outcome.failed and day not in self._outcome.given_up:
+                untold.append(report)  # another attempt may have another end
+            else:
+                report()
             if self._outcome.is_hopeless:
                 break
             rows += sum(record.rows for record in records.values())
@@ -140,7 +178,20 @@ class DailyRun:
                 )
                 logged = now
         if self._outcome.failed:
-            raise self._outcome.failure()
+            raised = self._outcome.failure()
+            if isinstance(raised, dg.RetryRequested):
+                self._leave()
+            else:
+                for report in untold:
+                    report()
+            raise raised
+
+    def _leave(self) -> None:
+        outcome = self._outcome
+        settled = {*outcome.recorded, *outcome.committed, *outcome.given_up}
+        if settled:
+            found = tuple(each for each in self._findings.noted() if each[2] in settled)
+            leave(self.context, self.step, Earlier(given_up=outcome.given_up, found=found))
 
     def _commit(self, day: date) -> dict[str, Record]:
         """Compute, stage, audit and publish every table of one day."""
@@ -174,6 +225,9 @@ class DailyRun:
                 for table, one in reversed(staged.items())
             }
         seconds = time.monotonic() - started
+        inputs = {name: read.inputs for name, read in reads.items()}
+        for name, digest in (result.made_from if result else {}).items():
+            inputs[name] = Inputs({day: digest}, ())
         return {
             table: Record(
                 published=published[table],
@@ -183,7 +237,7 @@ class DailyRun:
                 seconds=seconds,
                 code_version=spec.code_version,
                 accounting=accounting if table == spec.main else None,
-                inputs={name: read.inputs for name, read in reads.items()},
+                inputs=inputs,
                 contract=spec.contracts[table],
             )
             for table, one in staged.items()

@@ -37,6 +37,12 @@ class Findings:
         plain = Finding(bool(finding.passed), str(finding.message), numbers)
         self._found.setdefault((table, check), {})[day] = plain
 
+    def noted(self) -> Iterator[tuple[str, str, date, Finding]]:
+        """Everything so far: table, check, day, finding."""
+        for (table, check), findings in self._found.items():
+            for day, finding in findings.items():
+                yield table, check, day, finding
+
     def results(self) -> Iterator[dg.AssetCheckResult]:
         """One per check that looked at a day at least; it names the days that failed, and shows the first of them."""
         for (table, name), findings in self._found.items():

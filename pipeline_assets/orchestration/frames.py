@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from inspect import signature
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -35,10 +35,12 @@ class Result:
         rows: a frame; a mapping of table name to frame for an asset of several tables; or an iterator of such
             mappings for days larger than memory.
         accounting: counts, or, when they are known only after the rows were read, a function that gives them.
+        made_from: digest of what was read of each of the asset's `deps` for this day.
     """
 
     rows: Any
     accounting: Accounting | Callable[[], Accounting]
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
 
 def frame_kinds(function: Callable[..., object]) -> dict[str, FrameKind | None]:

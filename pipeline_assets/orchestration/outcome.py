@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import dagster as dg
-
-from pipeline_assets.errors import (
-    LandingInProgress,
-    PartitionConflict,
-    PipelineError,
-    SourceError,
-    StorageFull,
-    StorageRefused,
-    StoreBusy,
-)
+from pipeline_assets.errors import PipelineError
+from pipeline_assets.orchestration.retry.layers import Failures, raised_for
+from pipeline_assets.orchestration.retry.step import Failed, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import date
 
-HOPELESS = (StorageFull, StorageRefused, SourceError)
-"""What would fail every further day the same way: the rest of the range is not attempted."""
-MAY_PASS_NEXT_TIME = (PartitionConflict, StoreBusy, LandingInProgress)
+    import dagster as dg
+
 DESCRIBED_DAYS = 20
 """Failed days whose reasons are told; the others are named in the metadata, with their reasons in the log."""
 Made = TypeVar("Made")
@@ -33,67 +23,84 @@ Made = TypeVar("Made")
 
 @dataclass(slots=True)
 class Outcome(Generic[Made]):
-    """Days of a table that were committed, with what was made of them, and days that failed, with the reason."""
+    """Days of a table that were committed, with what was made of them, and days that failed, with the verdict.
+
+    Args:
+        recorded: days that an earlier attempt committed.
+        failed: at first, days that an earlier attempt gave up.
+        piecewise: the step can be run again for some of its days alone.
+    """
 
     table: str
     days: Sequence[date]
-    log: dg.DagsterLogManager
+    step: Step
+    recorded: Collection[date] = ()
+    failed: dict[date, Failed] = field(default_factory=dict)
+    piecewise: bool = False
     committed: dict[date, Made] = field(default_factory=dict)
-    failed: dict[date, Exception] = field(default_factory=dict)
+    _in_a_row: list[Failed] = field(default_factory=list)
+    """The latest failures of one verdict, with no committed day between them."""
 
     def attempt(self, day: date, commit: Callable[[], Made]) -> None:
-        """Commit a day; an error is logged and kept."""
+        """Commit a day; an error is logged, judged and kept."""
         try:
             self.committed[day] = commit()
         except Exception as error:  # noqa: BLE001 - any failure is this day's alone; all are raised at the end
             detail = "" if isinstance(error, PipelineError) else "".join(traceback.format_exception(error))
-            self.log.error(f"{self.table} {day} failed: {error}\n{detail}".rstrip())  # noqa: TRY400 - for bugs only
-            if self.failed:  # a traceback holds on to the rows of its day; the first one is shown to the user
+            self.step.log.error(f"{self.table} {day} failed: {error}\n{detail}".rstrip())  # noqa: TRY400 - for bugs only
+            failed = self.step.judge(error)
+            if any(each.error for each in self.failed.values()):
+                # A traceback holds on to the rows of its day; the first one is shown to the user.
                 error.__cause__ = error.__context__ = error.__traceback__ = None
-            self.failed[day] = error
+            if self._in_a_row and self._in_a_row[-1].verdict != failed.verdict:
+                self._in_a_row.clear()
+            self._in_a_row.append(failed)
+            self.failed[day] = failed
+        else:
+            self._in_a_row.clear()
 
     @property
     def is_hopeless(self) -> bool:
-        """True when further days need not be attempted."""
-        return any(isinstance(error, HOPELESS) for error in self.failed.values())
+        """True when the latest days failed of something that further days would meet as well."""
+        enough = self._in_a_row[-1].verdict.ends_range_after if self._in_a_row else None
+        return enough is not None and len(self._in_a_row) >= enough
 
     @property
     def is_complete(self) -> bool:
         """True when every day was committed: not when one failed, nor when the run was interrupted."""
-        return len(self.committed) == len(self.days)
+        return len(self.committed) + len(self.recorded) == len(self.days)
 
-    def failure(self) -> dg.Failure:
-        """Names the failed days; its cause is the first error. Retried only if every error may pass next time."""
-        not_attempted = len(self.days) - len(self.committed) - len(self.failed)
-        tail = f" {not_attempted} further days were not attempted." if not_attempted else ""
-        lines = [f"  {day}: {type(error).__name__}: {error}" for day, error in self.failed.items()]
+    @property
+    def given_up(self) -> dict[date, Failed]:
+        """Failed days that no further attempt is for."""
+        return {day: failed for day, failed in self.failed.items() if not self.step.may_retry(failed)}
+
+    def failure(self) -> dg.RetryRequested | dg.Failure:
+        """What to raise: the request of another attempt, or what the step failed of. Names the failed days."""
+        committed = [day for day in self.days if day in self.recorded or day in self.committed]
+        not_attempted = [day for day in self.days if day not in self.failed and day not in committed]
+        tail = f" {len(not_attempted)} further days were not attempted." if not_attempted else ""
+        lines = [f"  {day}: {failed.told}" for day, failed in self.failed.items()]
         if len(lines) > DESCRIBED_DAYS:
             lines[DESCRIBED_DAYS:] = [f"  and {len(lines) - DESCRIBED_DAYS} more, up to {max(self.failed)}"]
         described = "\n".join(lines)
-        first_day, first = next(iter(self.failed.items()))
-        failure = dg.Failure(
-            description=(
-                f"{self.table}: {len(self.failed)} of {len(self.days)} days failed; "
-                f"{len(self.committed)} were committed and recorded.{tail}\n{described}"
+        first_day = min(self.failed)
+        others = f" and {len(self.failed) - 1} more days" if len(self.failed) > 1 else ""
+        return raised_for(
+            self.step,
+            Failures(
+                subject=f"{self.table} {first_day}{others}",
+                told=(
+                    f"{self.table}: {len(self.failed)} of {len(self.days)} days failed; "
+                    f"{len(committed)} were committed and recorded.{tail}\n{described}"
+                ),
+                failed=list(self.failed.items()),
+                metadata={
+                    "failed_days": [day.isoformat() for day in self.failed],
+                    "committed_days": [day.isoformat() for day in committed],
+                    "first_failed_day": first_day.isoformat(),
+                },
+                days_not_attempted=not_attempted,
+                piecewise=self.piecewise,
             ),
-            metadata={
-                "failed_days": [day.isoformat() for day in self.failed],
-                "committed_days": [day.isoformat() for day in self.committed],
-                "kind": getattr(first, "kind", "bug"),
-                "first_failed_day": first_day.isoformat(),
-            },
-            allow_retries=all(isinstance(error, MAY_PASS_NEXT_TIME) for error in self.failed.values()),
         )
-        failure.__cause__ = first
-        return failure
-
-
-@contextmanager
-def as_failure() -> Iterator[None]:
-    """Errors of the project that concern the whole step: told as they are, retried only if they may pass next time."""
-    try:
-        yield
-    except PipelineError as error:
-        raise dg.Failure(
-            str(error), metadata={"kind": error.kind}, allow_retries=isinstance(error, MAY_PASS_NEXT_TIME)
-        ) from error

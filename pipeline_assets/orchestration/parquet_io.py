@@ -20,8 +20,10 @@ from pydantic import Field
 from pipeline_assets.errors import ContractBroken, PartitionMismatch, PartitionMissing, SettingsError
 from pipeline_assets.orchestration.cut import DAY_COLUMN_KEY, frames_by_day
 from pipeline_assets.orchestration.frames import FrameKind, frame_kind, to_pandas
-from pipeline_assets.orchestration.outcome import Outcome, as_failure
+from pipeline_assets.orchestration.outcome import Outcome
 from pipeline_assets.orchestration.record import Record
+from pipeline_assets.orchestration.retry.layers import judged
+from pipeline_assets.orchestration.retry.step import Retrying, step_of
 from pipeline_assets.orchestration.staging import StagedRows, located
 from pipeline_assets.orchestration.upstream import Upstream, common_schema, conformed
 from pipeline_assets.orchestration.validation import described, is_daily
@@ -52,13 +54,18 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """The store that the partitions are in."""
         return LocalStore(Path(self.root), history=self.history)
 
+    def retrying(self) -> Retrying:
+        """How failures of assets that write through this manager are judged; a subclass may judge otherwise."""
+        return Retrying()
+
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Publish what a plain asset returned, day by day.
 
         Raises:
             dagster.Failure: days failed; the others are committed and recorded.
+            dagster.RetryRequested: all that failed may pass soon.
         """
-        with as_failure():
+        with judged(context, self.retrying()):
             self._publish(context, obj)
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -66,11 +73,12 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
         Raises:
             dagster.Failure: some of them have not been computed, or there is none.
+            dagster.RetryRequested: reading them may pass soon.
         """
         annotation = context.dagster_type.typing_type
         if annotation is Upstream:
             return Upstream(self.store(), _table_name(context.asset_key))
-        with as_failure():
+        with judged(context, self.retrying()):
             partitions = self._partitions(context)
             if getattr(annotation, "__origin__", annotation) is dict:
                 kind = frame_kind(next(reversed(get_args(annotation)), pa.Table))
@@ -85,7 +93,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         store.sweep(table)
         expected = {day: store.version(Partition(table, day)) for day in days}
         column = (context.definition_metadata or {}).get(DAY_COLUMN_KEY)
-        outcome: Outcome[Record] = Outcome(table, days, context.log)
+        outcome: Outcome[Record] = Outcome(table, days, step_of(context, self.retrying()))
         try:
             with _located(table):
                 frames = frames_by_day(obj, days, timezone, column)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.orchestration.graph import daily_graph
 from pipeline_assets.rules.reach import Table, days_to_compute, ranges_of
-from pipeline_assets.rules.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,9 +55,10 @@ def open_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetKey]:
-    """Assets of a selection in Dagster's syntax ("events", "events+", "a,b"), upstream first; all when None.
+    """Assets of a selection in Dagster's syntax ("events", "events+", "a,b"), upstream first.
 
-    Tables that one function makes are selected together.
+    None selects all but those with an automation condition, which Dagster requests when it is time. Tables that one
+    function makes are selected together.
 
     Raises:
         SettingsError: it names no asset.
@@ -70,7 +71,7 @@ def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetK
         if key in graph.materializable_asset_keys
     ]
     if selection is None:
-        return order
+        return [key for key in order if graph.get(key).automation_condition is None]
     try:
         wanted = dg.AssetSelection.from_coercible(selection.split(","))
         chosen = wanted.required_multi_asset_neighbors().resolve(graph)
@@ -87,20 +88,13 @@ def plan_range(
     defs: dg.Definitions, keys: Sequence[dg.AssetKey], asked: Sequence[date], store: LocalStore
 ) -> list[PlannedRun]:
     """The runs that compute `asked` days of the assets, and those existing days that read what is computed anew."""
-    graph = defs.resolve_asset_graph()
-    chosen = set(keys)
+    graph = daily_graph(defs.resolve_asset_graph())
+    names = {key.to_user_string(): key for key in keys}
     # Tables that one function makes are computed together, so a day of one is a day of all of them.
-    steps = list(dict.fromkeys(tuple(k for k in keys if k in graph.get(key).execution_set_asset_keys) for key in keys))
+    steps = list(dict.fromkeys(tuple(names[each] for each in graph.steps[name] if each in names) for name in names))
     tables = [
-        Table(
-            key.to_user_string(),
-            {
-                parent.to_user_string(): _window(graph.get_partition_mapping(key, parent))
-                for parent in graph.get(key).parent_keys
-                if parent in chosen
-            },
-        )
-        for key in keys
+        Table(name, {each: window for each, window in graph.tables[name].reads.items() if each in names})
+        for name in names
     ]
     existing = {
         key.to_user_string(): {day for each in step for day in store.days(each.to_user_string())}
@@ -164,12 +158,6 @@ def warnings_of(result: dg.ExecuteInProcessResult) -> list[str]:
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.WARN
     ]
-
-
-def _window(mapping: dg.PartitionMapping) -> Window:
-    if isinstance(mapping, dg.TimeWindowPartitionMapping):  # a plain asset's may leave the day itself out
-        return Window(min(mapping.start_offset, 0), max(mapping.end_offset, 0))
-    return Window(0, 0)
 
 
 def records_of(instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]) -> dict[date, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The landing zone: `{root}/dt=YYYY-MM-DD/*`, the files that arrived on a day, plain or compressed.
 
-Belongs here: which files there are, whether they are complete, their bytes. Does not: what the rows in them mean.
+Belongs here: which files there are, whether they are complete, their bytes, and the fingerprint by which a change is
+told from a redelivery. Does not: what the rows in them mean.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import stat
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import pyarrow as pa
+import xxhash
 
 from pipeline_assets.errors import LandingError, LandingInProgress
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _HIDDEN = re.compile(r"[._].*|.*\.(tmp|temp|part|partial|inprogress|filepart|crdownload)|.*~", re.IGNORECASE)
 """Names that upload tools give to files that are not complete yet, and markers such as _SUCCESS."""
+DAY_IS_COMPLETE = "_SUCCESS"
+"""A marker in the folder of a day: whoever delivers is done, even when there is no other file."""
+HASH_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,51 @@ class LandingFile:
     """Inode, mtime in nanoseconds, size: another stamp, another content."""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A day of the landing zone at a glance.
+
+    Args:
+        stamp: as long as it stays the same, so does the content; empty when nothing is there.
+        fingerprint: of the content; None when nothing has landed, or nothing that may be read yet.
+        settled: nobody is writing, as far as can be told.
+    """
+
+    stamp: str
+    fingerprint: str | None
+    settled: bool
+
+
+class Landing(Protocol):
+    """What the pipeline asks of a landing zone, wherever it is."""
+
+    def days(self) -> list[date]:
+        """Arrival days that have something, ascending."""
+        ...
+
+    def files(self, day: date) -> list[LandingFile]:
+        """Files of the day, ready to be read, by name."""
+        ...
+
+    def unfinished(self, day: date) -> list[str]:
+        """Names of uploads of the day that `files` leaves out."""
+        ...
+
+    def check_complete(self, day: date, files: Sequence[LandingFile]) -> None:
+        """Raise LandingInProgress unless the files are still those that were listed, and nobody writes them."""
+        ...
+
+    def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:
+        """Of names and content: equal for a redelivery of the same, another one for anything else."""
+        ...
+
+    def look(self, day: date, before: Look | None = None) -> Look:
+        """Whether the day changed since the look `before`; content is read again only where its stamp changed."""
+        ...
+
+
 class LandingZone:
-    """Files by arrival day below a folder.
+    """Files by arrival day below a folder: a `Landing` on disk.
 
     Args:
         root: need not exist; there are no files then.
@@ -81,6 +129,9 @@ class LandingZone:
             LandingError: as `days`, lest a day seem empty whose folder has a wrong name; or an entry is no file.
         """
         self._check_folders()
+        return self._files(day)
+
+    def _files(self, day: date) -> list[LandingFile]:
         files = []
         for path in _listed(self.root / f"dt={day.isoformat()}"):
             if _HIDDEN.fullmatch(path.name):
@@ -91,6 +142,9 @@ class LandingZone:
                 if not path.is_symlink():
                     continue  # removed since it was listed
                 found = path.lstat()
+            except OSError as error:
+                msg = f"{path}: {error.strerror}. This user must be able to read the files of the landing zone."
+                raise LandingError(msg) from error
             if not stat.S_ISREG(found.st_mode):
                 msg = f"{path}: not a file. The files of a day lie directly in its folder; move them there."
                 raise LandingError(msg)
@@ -111,9 +165,7 @@ class LandingZone:
             LandingInProgress: names the files.
         """
         unsettled = [file.name for file in files if _open_for_writing(file.path)]
-        now = {file.name: file.stamp for file in self.files(day)}
-        before = {file.name: file.stamp for file in files}
-        unsettled += [name for name in {**before, **now} if now.get(name) != before.get(name)]
+        unsettled += _changed(files, self.files(day))
         if unsettled:
             msg = (
                 f"{', '.join(sorted(set(unsettled)))}: still being written, or changed while it was read. Nothing of "
@@ -121,6 +173,50 @@ class LandingZone:
                 "begins with '.' or ends in '.tmp' or '.part', renamed when complete, are never read early.)"
             )
             raise LandingInProgress(msg)
+
+    def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:  # noqa: ARG002 - other zones need the day
+        """xxh3_128 over names and content of the files, 32 hex digits.
+
+        Raises:
+            LandingInProgress: a file was removed since it was listed.
+        """
+        whole = xxhash.xxh3_128()
+        for file in files:
+            content = xxhash.xxh3_128()
+            try:
+                with file.path.open("rb", buffering=0) as opened:
+                    while chunk := opened.read(HASH_CHUNK_BYTES):
+                        content.update(chunk)
+            except FileNotFoundError as error:
+                msg = f"{file.name}: was removed while it was read; run the day again"
+                raise LandingInProgress(msg) from error
+            except OSError as error:
+                msg = f"{file.path}: {error.strerror}. This user must be able to read the files of the landing zone."
+                raise LandingError(msg) from error
+            whole.update(f"{file.name}\0{content.hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+    def look(self, day: date, before: Look | None = None) -> Look:
+        """The day's folder at a glance. No other folder is listed, so the cost does not grow with the history.
+
+        Nothing has landed while there is no file, unless the marker `_SUCCESS` says that there will be none.
+        """
+        files = self._files(day)
+        marked = os.path.lexists(self.root / f"dt={day.isoformat()}" / DAY_IS_COMPLETE)
+        if not files and not marked:
+            return Look("", None, settled=True)
+        listed = repr((marked, [(file.name, file.stamp) for file in files]))
+        stamp = xxhash.xxh3_64_hexdigest(listed.encode())
+        if any(_open_for_writing(file.path) for file in files):
+            return Look(stamp, None, settled=False)
+        if before is not None and before.stamp == stamp and before.fingerprint is not None:
+            return before
+        try:
+            fingerprint = self.fingerprint(day, files)
+        except LandingInProgress:
+            return Look(stamp, None, settled=False)
+        settled = not _changed(files, self._files(day))
+        return Look(stamp, fingerprint if settled else None, settled)
 
     def _check_folders(self) -> None:
         """Look at the names of the folders again when one was added or renamed: a range asks for many days."""
@@ -131,6 +227,12 @@ class LandingZone:
         if changed != self._checked:
             self.days()
             self._checked = changed
+
+
+def _changed(before: Sequence[LandingFile], now: Sequence[LandingFile]) -> list[str]:
+    """Names that were added, removed or written."""
+    old, new = ({file.name: file.stamp for file in files} for files in (before, now))
+    return [name for name in {**old, **new} if new.get(name) != old.get(name)]
 
 
 def is_parquet(file: LandingFile) -> bool:

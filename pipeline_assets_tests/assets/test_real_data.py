@@ -134,8 +134,9 @@ def test_every_day_of_online_retail_in_one_range_run_is_what_csv_and_decimal_say
     unpacked: Callable[[str, str], Path], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     days = days_between(date(2010, 12, 1), date(2011, 12, 9))
+    landing = unpacked("online_retail", "20")
     settings = Settings(
-        landing=unpacked("online_retail", "20"),
+        landing=landing,
         store=tmp_path / "lake",
         source=SOURCES / "online_retail.sql",
         start=days[0],
@@ -144,13 +145,13 @@ def test_every_day_of_online_retail_in_one_range_run_is_what_csv_and_decimal_say
     run(settings, days[0], days[-1], instance)
     (made,) = instance.get_run_records()  # one run, not one per day
 
-    expected = retail_totals(settings.landing)
+    expected = retail_totals(landing)
     found = totals(settings, days)
     assert {day: of_day for day, of_day in found.items() if of_day.events} == expected
     assert sum(of_day.events.total() for of_day in found.values()) == 536_641
     assert {kind for of_day in found.values() for kind in of_day.events} == {"sale", "cancellation", "adjustment"}
 
-    without_files = [day for day in days if not (settings.landing / f"dt={day}").exists()]
+    without_files = [day for day in days if not (landing / f"dt={day}").exists()]
     assert len(without_files) == len(days) - 305 == 69
     for table in TABLES:
         published = {path.parent.name for path in (settings.store / table).glob("dt=*/data.parquet")}
@@ -186,8 +187,9 @@ def commit_totals(landing: Path, last_arrival: date) -> dict[date, Totals]:
 def test_the_25th_of_may_has_no_commits_on_the_day_itself_and_89_after_its_late_data_arrived(
     unpacked: Callable[[str, str], Path], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
+    landing = unpacked("git_commits", "2013-0")
     settings = Settings(
-        landing=unpacked("git_commits", "2013-0"),
+        landing=landing,
         store=tmp_path / "lake",
         source=SOURCES / "git_commits.sql",
         start=FIRST,
@@ -196,12 +198,12 @@ def test_the_25th_of_may_has_no_commits_on_the_day_itself_and_89_after_its_late_
     run(settings, FIRST, LATE, instance)
     assert rows(settings, "events", LATE) == []
     early = days_between(FIRST, LATE)
-    expected = commit_totals(settings.landing, LATE)
+    expected = commit_totals(landing, LATE)
     assert totals(settings, early) == {day: expected.get(day, Totals()) for day in early}
 
     run(settings, LATE + timedelta(days=1), LAST, instance)
     assert len(rows(settings, "events", LATE)) == 89
     assert sum(int(str(row["events"])) for row in rows(settings, "daily_sales", LATE)) == 89
     all_days = days_between(FIRST, LAST)
-    expected = commit_totals(settings.landing, LAST)
+    expected = commit_totals(landing, LAST)
     assert totals(settings, all_days) == {day: expected.get(day, Totals()) for day in all_days}

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from pipeline_assets_tests.orchestration.lake import Lake
+from pipeline_assets_tests.orchestration.past import Past
 
 
 @pytest.fixture
@@ -16,3 +17,10 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
     """An empty lake, and an instance that lives in memory as long as the test."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield Lake(tmp_path / "lake", instance)
+
+
+@pytest.fixture
+def past() -> Iterator[Past]:
+    """An instance that nothing has happened in, and a pen."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Past(instance)

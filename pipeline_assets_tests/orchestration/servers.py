@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +21,85 @@ import psutil
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 240
-# The daemon looks at backfills every 30 seconds, and no setting says otherwise.
+MODULE = ["-m", "pipeline_assets.definitions"]
+# The daemon looks at backfills every 30 seconds and goes round its sensors every 5; no setting says otherwise. A sensor
+# says itself how often it wants to be asked, at the least: here its time passes faster.
 DAEMON = """
 import dagster._daemon.controller
+import dagster._daemon.sensor
 dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 0.5
+dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = 0.5
+elapsed = dagster._daemon.sensor.get_elapsed
+dagster._daemon.sensor.get_elapsed = lambda state: None if (seconds := elapsed(state)) is None else 5 * seconds
 from dagster._daemon.cli import main
 main()
 """
 
 
-class Server:
-    """A running webserver's GraphQL."""
+@dataclass
+class Daemon:
+    """The daemon's process, which can be killed and started again."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    home: Path
+    environment: Mapping[str, str]
+    _process: subprocess.Popen[bytes] | None = None
+    _left_behind: list[psutil.Process] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Come up; what it says goes to the log of the servers."""
+        self._process = _started([sys.executable, "-c", DAEMON, "run", *MODULE], self.home, self.environment)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """While this lasts it does nothing: what is looked at meanwhile stays as it is, but for the runs."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if self._process is not None:
+                self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, its code servers with it. The runs that these started are processes of their own, and live on."""
+        assert self._process is not None
+        servers = psutil.Process(self._process.pid).children()
+        self._left_behind += [worker for each in servers for worker in each.children(recursive=True)]
+        self._process.kill()
+        for each in servers:
+            each.kill()
+        self._process.wait()
+        psutil.wait_procs(servers)
+        self._process = None
+
+    def end(self) -> None:
+        """It, its code servers and the runs of those."""
+        if self._process is not None:
+            _end([self._process])
+        _reap(self._left_behind)
+
+
+@dataclass
+class Server:
+    """A running webserver's GraphQL, and the daemon beside it."""
+
+    url: str
+    daemon: Daemon
 
     def ask(self, query: str, **variables: object) -> Any:
         """The answer's only field."""
+        answer = self.post("graphql", {"query": query, "variables": variables})
+        assert "errors" not in answer, answer["errors"]
+        (found,) = answer["data"].values()
+        return found
+
+    def post(self, path: str, body: Mapping[str, object]) -> Any:
+        """What it answers to a JSON object."""
         request = urllib.request.Request(  # noqa: S310 - our own, on this machine
-            f"{self.url}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
+            f"{self.url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
-            answer = json.load(response)
-        assert "errors" not in answer, answer["errors"]
-        (field,) = answer["data"].values()
-        return field
+            return json.load(response)
 
 
 @contextmanager
@@ -68,35 +122,35 @@ def dagster_running(home: Path, settings: Mapping[str, str]) -> Iterator[Server]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    target = ["-m", "pipeline_assets.definitions"]
-    webserver = [sys.executable, "-m", "dagster_webserver", *target, "-h", "127.0.0.1", "-p", str(port)]
-    daemon = [sys.executable, "-c", DAEMON, "run", *target]
-    log = home / "servers.log"
-    with log.open("wb") as output:
-        processes = [
-            subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
-            for command in (webserver, daemon)
-        ]
-        server = Server(f"http://127.0.0.1:{port}")
-        try:
-            wait_until(lambda: _answers(server), what="the webserver")
-            yield server
-        except BaseException:
-            print(log.read_text()[-20_000:])  # noqa: T201 - pytest shows it beside the failure
-            raise
-        finally:
-            _end(processes)
+    command = [sys.executable, "-m", "dagster_webserver", *MODULE, "-h", "127.0.0.1", "-p", str(port)]
+    webserver = _started(command, home, environment)
+    server = Server(f"http://127.0.0.1:{port}", Daemon(home, environment))
+    try:
+        server.daemon.start()
+        wait_until(lambda: _answers(server), what="the webserver")
+        yield server
+    except BaseException:
+        print((home / "servers.log").read_text()[-20_000:])  # noqa: T201 - pytest shows it beside the failure
+        raise
+    finally:
+        server.daemon.end()
+        _end([webserver])
 
 
-def wait_until(done: Callable[[], Any], *, what: str) -> Any:
+def wait_until(done: Callable[[], Any], *, what: str, patience_seconds: float = PATIENCE_SECONDS) -> Any:
     """What `done` gives once it gives something, looked at twice a second."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         if found := done():
             return found
         time.sleep(0.5)
-    msg = f"waited {PATIENCE_SECONDS} s for {what}"
+    msg = f"waited {patience_seconds} s for {what}"
     raise TimeoutError(msg)
+
+
+def _started(command: list[str], home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with (home / "servers.log").open("ab") as output:
+        return subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def _answers(server: Server) -> bool:
@@ -118,6 +172,10 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    _reap(family)
+
+
+def _reap(family: list[psutil.Process]) -> None:
     for member in family:
         if member.is_running():
             member.kill()

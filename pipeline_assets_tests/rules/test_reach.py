@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.rules.reach import Table, days_to_compute, ranges_of
+from pipeline_assets.rules.reach import Graph, Table, days_to_compute, ranges_of
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
 
 FIRST = date(2026, 2, 26)
@@ -135,3 +135,48 @@ def test_ranges_hold_the_days_and_no_other_and_are_as_few_as_can_be(days: set[da
     assert held == sorted(days)
     assert all((later[0] - earlier[1]).days > 1 for earlier, later in pairwise(ranges))
     assert all(first <= last for first, last in ranges)
+
+
+PAIR = Graph(
+    {
+        "landing": Table("landing", {}),
+        "kept": Table("kept", {"landing": same_day(), "elsewhere": same_day()}),
+        "rejected": Table("rejected", {"landing": trailing(days=2), "kept": same_day()}),
+        "events": Table("events", {"kept": arrivals(lateness_days=3)}),
+    },
+    {
+        "landing": ("landing",),
+        "kept": ("kept", "rejected"),
+        "rejected": ("kept", "rejected"),
+        "events": ("events",),
+    },
+    frozenset({"landing"}),
+    dict.fromkeys(("landing", "kept", "rejected", "events"), FIRST),
+)
+
+
+def test_a_step_is_known_by_the_first_of_its_tables() -> None:
+    assert [PAIR.lead(table) for table in PAIR.tables] == ["landing", "kept", "kept", "events"]
+    assert PAIR.leads() == ["landing", "kept", "events"]
+
+
+def test_a_step_reads_what_any_of_its_tables_reads_but_not_itself() -> None:
+    assert PAIR.reads("kept") == [("landing", trailing(days=2)), ("landing", same_day())]
+    assert PAIR.readers("landing") == [("kept", trailing(days=2)), ("kept", same_day())]
+    assert PAIR.readers("kept") == [("events", arrivals(lateness_days=3))]
+    assert PAIR.readers("rejected") == PAIR.readers("elsewhere") == []
+
+
+@given(tables=graphs(), data=st.data())
+def test_a_step_comes_after_every_step_that_it_reads(tables: list[Table], data: st.DataObject) -> None:
+    names = [table.name for table in tables]
+    graph = Graph(
+        {name: tables[names.index(name)] for name in data.draw(st.permutations(names))},
+        {name: (name,) for name in names},
+        frozenset(),
+        dict.fromkeys(names, FIRST),
+    )
+    leads = graph.leads()
+
+    assert sorted(leads) == sorted(names)
+    assert all(leads.index(read) < leads.index(lead) for lead in leads for read, _ in graph.reads(lead))

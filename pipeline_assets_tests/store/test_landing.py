@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline_assets.errors import LandingError, LandingInProgress
-from pipeline_assets.store.landing import LandingZone
+from pipeline_assets.store.landing import LandingZone, Look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 DAY = date(2026, 6, 10)
 UNFINISHED = [
@@ -272,3 +273,133 @@ def test_an_upload_that_is_renamed_when_complete_is_never_in_progress(folder: Pa
         zone.check_complete(DAY, [])
     (folder / "a.csv.part").rename(folder / "a.csv")
     assert [file.name for file in zone.files(DAY)] == [f"dt={DAY}/a.csv"]
+
+
+def fingerprint(root: Path) -> str:
+    zone = LandingZone(root)
+    return zone.fingerprint(DAY, zone.files(DAY))
+
+
+def test_a_redelivery_has_the_fingerprint_of_the_delivery(folder: Path) -> None:
+    path = folder / "a.csv"
+    path.write_bytes(b"a\n1\n")
+    first, stamp = fingerprint(folder.parent), path.stat()
+    (folder / ".upload").write_bytes(b"a\n1\n")
+    (folder / ".upload").replace(path)
+    os.utime(path, (1, 1))
+
+    assert path.stat().st_ino != stamp.st_ino
+    assert fingerprint(folder.parent) == first
+
+
+def test_other_content_other_names_and_other_files_have_other_fingerprints(folder: Path) -> None:
+    seen = {fingerprint(folder.parent)}
+    for name, content in (("a", b"1"), ("a", b"2"), ("b", b""), ("b", b"2"), ("a", b""), ("c", b"12")):
+        (folder / name).write_bytes(content)
+        seen.add(fingerprint(folder.parent))
+    (folder / "c").rename(folder / "d")
+    seen.add(fingerprint(folder.parent))
+
+    assert len(seen) == 8
+    assert all(len(each) == 32 for each in seen)
+
+
+def test_a_file_that_is_removed_while_it_is_fingerprinted_is_an_unfinished_delivery(folder: Path) -> None:
+    (folder / "a.csv").write_bytes(b"a\n1\n")
+    zone = LandingZone(folder.parent)
+    files = zone.files(DAY)
+    (folder / "a.csv").unlink()
+
+    with pytest.raises(LandingInProgress, match="removed while it was read"):
+        zone.fingerprint(DAY, files)
+
+
+def test_a_look_at_nothing_sees_nothing_unless_a_marker_says_that_there_is_nothing(folder: Path) -> None:
+    zone = LandingZone(folder.parent)
+    assert zone.look(DAY) == zone.look(date(2020, 1, 1)) == Look("", None, settled=True)
+
+    (folder / "_SUCCESS").touch()
+    marked = zone.look(DAY)
+
+    assert marked.stamp
+    assert marked.settled
+    assert marked.fingerprint == zone.fingerprint(DAY, [])
+
+
+def test_a_look_tells_a_change_by_its_stamp_and_what_changed_by_the_fingerprint(folder: Path) -> None:
+    zone, path = LandingZone(folder.parent), folder / "a.csv"
+    path.write_bytes(b"a\n1\n")
+    looks = [zone.look(DAY), zone.look(DAY)]
+    os.utime(path, (1, 1))
+    looks.append(zone.look(DAY, looks[-1]))
+    path.write_bytes(b"a\n2\n")
+    looks.append(zone.look(DAY, looks[-1]))
+    (folder / "_SUCCESS").touch()
+    looks.append(zone.look(DAY, looks[-1]))
+
+    stamps, fingerprints = [each.stamp for each in looks], [each.fingerprint for each in looks]
+    assert stamps[0] == stamps[1]
+    assert len(set(stamps)) == 4
+    assert fingerprints[0] == fingerprints[1] == fingerprints[2]
+    assert fingerprints[3] == fingerprints[4] != fingerprints[0]
+    assert all(each.settled for each in looks)
+
+
+def test_content_is_read_again_only_where_the_stamp_changed(folder: Path) -> None:
+    zone = LandingZone(folder.parent)
+    (folder / "a.csv").write_bytes(b"a\n1\n")
+    before = Look(zone.look(DAY).stamp, "as it was read before", settled=True)
+
+    assert zone.look(DAY, before) is before
+    (folder / "b.csv").write_bytes(b"a\n1\n")
+    assert zone.look(DAY, before).fingerprint == fingerprint(folder.parent)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who has a file open is known on Linux only")
+def test_a_file_that_is_open_for_writing_is_seen_and_not_read(folder: Path) -> None:
+    zone, path = LandingZone(folder.parent), folder / "a.csv"
+    path.write_bytes(b"a\n1\n")
+    before = zone.look(DAY)
+    with written_by_another_process(path, "a"):
+        assert zone.look(DAY, before) == Look(before.stamp, None, settled=False)
+    assert zone.look(DAY, before).settled
+
+
+def test_a_look_sees_no_folder_but_that_of_its_day(folder: Path) -> None:
+    (folder / "a.csv").write_bytes(b"a\n1\n")
+    (folder.parent / "no day at all").mkdir()
+
+    assert LandingZone(folder.parent).look(DAY).fingerprint
+
+
+def test_a_day_that_is_no_folder_of_files_is_an_error_that_says_where(folder: Path) -> None:
+    zone = LandingZone(folder.parent)
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(LandingError, match=rf"dt={DAY}/loop"):
+        zone.look(DAY)
+    (folder / "loop").unlink()
+    (folder / "nested").mkdir()
+    with pytest.raises(LandingError, match=rf"dt={DAY}/nested: not a file"):
+        zone.look(DAY)
+    (folder / "nested").rmdir()
+    folder.rmdir()
+    folder.touch()
+    with pytest.raises(LandingError, match=rf"dt={DAY}: not a folder"):
+        zone.look(DAY)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take its own rights away, and back")
+@pytest.mark.parametrize("locked", ["a.csv", "."], ids=["file", "folder"])
+def test_what_this_user_may_not_read_is_an_error_that_says_so(locked: str) -> None:
+    with tempfile.TemporaryDirectory() as root:  # tmp_path lies in a folder that is root's alone
+        folder = Path(root, f"dt={DAY}")
+        folder.mkdir()
+        (folder / "a.csv").write_bytes(b"a\n1\n")
+        Path(root).chmod(0o755)
+        (folder / locked).chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(LandingError, match="must be able to read"):
+                LandingZone(Path(root)).look(DAY)
+        finally:
+            os.seteuid(0)

@@ -1,0 +1,1 @@
+"""Who must know is told once."""

@@ -1,0 +1,107 @@
+"""What the sensor `alerts` knows from one tick to the next, and where that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline_assets.orchestration.alerts.ended_runs import LookedAt
+from pipeline_assets.rules.alerts import Alert
+from pipeline_assets.rules.outbox import Outbox, id_of
+from pipeline_assets.rules.troubles import Trouble
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+SEEN_SECONDS = 45 * 86400
+"""How long a key is known after it was last gathered: a miss that is made good a month later was told, and so is that.
+"""
+SEEN_KEPT = 5000
+FRESHENED_SECONDS = 86400
+"""The time of a key is renewed once a day, so that a tick in which nothing happened stores nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All of it.
+
+    Args:
+        seen: ids of gathered alerts that were told, with the time when they were last gathered.
+    """
+
+    looked_at: LookedAt
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    outbox: Outbox = field(default_factory=Outbox)
+    seen: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@cache
+def _adapter() -> TypeAdapter[State]:
+    """Made when it is needed: every run imports the definitions, and this takes longer than the rest of the module."""
+    return TypeAdapter(State)
+
+
+class Memory:
+    """A state in the instance's key-value storage, which takes effect at once.
+
+    The sensor's cursor would not do: it is stored when a tick has ended well, which is after the messages were posted,
+    and not at all when the tick failed.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, repository_name: str | None) -> None:
+        self._storage = instance.daemon_cursor_storage
+        self._slot = f"pipeline_assets/alerts/{repository_name or ''}"
+        self._text = self._storage.get_cursor_values({self._slot}).get(self._slot)
+
+    def load(self, *, now: datetime) -> tuple[State, str | None]:
+        """What was stored, or a new state; and why what was stored cannot be used, if so."""
+        beginning = State(LookedAt.first(now))
+        if self._text is None:
+            return beginning, None
+        try:
+            return _adapter().validate_json(self._text), None
+        except ValidationError as error:
+            what = "; ".join(f"{each['loc']}: {each['msg']}" for each in error.errors()[:3])
+            return beginning, f"what was stored cannot be read and is begun anew, undelivered messages are lost: {what}"
+
+    def store(self, state: State) -> None:
+        """Keep it, if it differs."""
+        text = _adapter().dump_json(state).decode()
+        if text != self._text:
+            self._storage.set_cursor_values({self._slot: text})
+            self._text = text
+
+
+class Told:
+    """The keys that were told, of which only ids are kept.
+
+    Args:
+        seen: by id.
+    """
+
+    def __init__(self, seen: Mapping[str, datetime]) -> None:
+        self._seen = seen
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and id_of(key) in self._seen
+
+
+def unseen(
+    seen: Mapping[str, datetime], alerts: Iterable[Alert], *, now: datetime
+) -> tuple[list[Alert], dict[str, datetime]]:
+    """Alerts whose keys are new, and the keys that are known now: the newest, of the last days."""
+    known, fresh = dict(seen), []
+    for alert in alerts:
+        key = id_of(alert.key)
+        if key not in known:
+            fresh.append(alert)
+        if key not in known or now - known[key] >= timedelta(seconds=FRESHENED_SECONDS):
+            known[key] = now
+    kept = sorted(key for key, at in known.items() if now - at < timedelta(seconds=SEEN_SECONDS))
+    newest = sorted(kept, key=lambda key: known[key])[-SEEN_KEPT:]
+    return fresh, {key: known[key] for key in newest}

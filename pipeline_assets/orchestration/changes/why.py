@@ -1,0 +1,204 @@
+"""Why a partition was, or was not, computed again: the sensor's own verdict, with what it was reached from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.orchestration.changes.ledger import (
+    IN_FLIGHT,
+    EventLog,
+    backfilled_spots,
+    running_spots,
+    spots_of_run,
+)
+from pipeline_assets.orchestration.changes.upstream_sensor import BECAUSE_TAG, NAME, Memory, last_days
+from pipeline_assets.orchestration.graph import daily_graph, key_of
+from pipeline_assets.orchestration.retry.judgement import judgements_of
+from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.staleness import Answer, Judgement, Made, Spot, State, react
+
+LISTED_SPOTS = 5
+SEARCHED_RUNS = 200
+"""Newest ones that failed: the last failure of a partition that nobody repaired is among them, or long ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One upstream partition of a record: the digest that was read, and the newest one. None: there was, is none."""
+
+    spot: Spot
+    read: str | None
+    now: str | None
+    rewritten: bool
+    """Recorded anew since, with the same digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One partition.
+
+    Args:
+        record: None when it was never computed.
+        launched: how the run of the record came to be; None without record.
+        reasons: sentences, the verdict first.
+        inputs: of the record, and of what there is now, ascending.
+    """
+
+    spot: Spot
+    state: State
+    record: Made | None
+    run_id: str | None
+    recorded_at: datetime | None
+    launched: str | None
+    reasons: Sequence[str]
+    inputs: Sequence[Input]
+
+
+def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day: date) -> Explanation:
+    """Judge one partition as the upstream sensor would.
+
+    Raises:
+        SettingsError: no such daily table, or the day is not in its history.
+    """
+    assets = defs.resolve_asset_graph()
+    graph = daily_graph(assets)
+    _check(graph, assets, table, day)
+    ledger, lead = EventLog(instance, graph), Spot(graph.lead(table), day)
+    memory, is_running = _memory(instance)
+    running = running_spots(instance, graph) | backfilled_spots(instance, graph, assets)
+    asked = {spot: key for key, each in memory.asked.items() for spot in each.wants}
+    failed = {**memory.refused, **{spot: want for each in memory.later for spot, want in each.wants.items()}}
+    answers = {spot: Answer(want, succeeded=False) for spot, want in failed.items()}
+    if table in graph.sources:
+        judgement = Judgement(State.CURRENT)
+    else:
+        judgement = react(graph, {lead}, ledger, running=running | asked.keys(), answers=answers).judged[lead]
+    record = ledger.made(table, [day]).get(day)
+    stored = _stored(instance, table, record)
+    run = instance.get_run_by_id(stored.run_id) if stored and stored.run_id else None
+    if table in graph.sources:
+        reasons = ["It is reported by the landing sensor, or from outside, and never computed."]
+    elif not graph.reads(lead.table):
+        reasons = ["It is made from nothing upstream: its automation condition, or somebody, asks for it."]
+    else:
+        reasons = [_reason(instance, graph, lead, judgement, memory)]
+    if judgement.changes and not is_running:
+        reasons.append(f"{NAME} is not running, so nothing requests it: start it in the UI, or run the day yourself.")
+    return Explanation(
+        Spot(table, day),
+        judgement.state,
+        record,
+        stored.run_id or None if stored else None,
+        datetime.fromtimestamp(stored.timestamp, UTC) if stored else None,
+        _launched(run) if stored else None,
+        reasons,
+        _inputs(graph, ledger, lead, record),
+    )
+
+
+def _check(graph: Graph, assets: Any, table: str, day: date) -> None:
+    if table not in graph.tables:
+        msg = f"there is no daily table {table}; tables: {', '.join(graph.tables)}"
+        raise SettingsError(msg)
+    first, last = graph.first_days[table], last_days(assets)[table]
+    if not first <= day <= last:
+        msg = f"{table} {day}: its history is {first} to {last}"
+        raise SettingsError(msg)
+
+
+def _memory(instance: dg.DagsterInstance) -> tuple[Memory, bool]:
+    """What the sensor remembers, and whether it is on."""
+    for state in instance.all_instigator_state():
+        if state.instigator_name == NAME:
+            cursor = getattr(state.instigator_data, "cursor", None)
+            return Memory.of_cursor(cursor), state.is_running
+    return Memory(), False
+
+
+def _stored(instance: dg.DagsterInstance, table: str, record: Made | None) -> dg.EventLogRecord | None:
+    if record is None:
+        return None
+    filtered = dg.AssetRecordsFilter(key_of(table), storage_ids=[record.event_id])
+    return next(iter(instance.fetch_materializations(filtered, limit=1).records), None)
+
+
+def _launched(run: dg.DagsterRun | None) -> str:
+    if run is None:
+        return "reported from outside of a run"
+    if because := run.tags.get(BECAUSE_TAG):
+        return f"requested by {NAME}: {because}"
+    if backfill := run.tags.get("dagster/backfill"):
+        return f"backfill {backfill}"
+    if run.tags.get("pipeline/launched_by") == "cli":
+        return "pipeline run"
+    return "launched by hand"
+
+
+def _reason(instance: dg.DagsterInstance, graph: Graph, lead: Spot, judgement: Judgement, memory: Memory) -> str:
+    match judgement.state:
+        case State.CURRENT:
+            reason = "It is made from what is upstream now, so nothing asks for it."
+        case State.MISSING:
+            reason = "It was never computed, and its inputs are there."
+        case State.STALE:
+            reason = f"Upstream changed since it was made: {_listed([each.spot for each in judgement.changes])}."
+        case State.WAITING:
+            reason = f"It waits for inputs of the same day, which are not there: {_listed(judgement.because_of)}."
+        case State.HELD:
+            reason = f"It is held back until upstream is done with {_listed(judgement.because_of)}; ask why of these."
+        case State.RUNNING:
+            reason = _running(instance, graph, lead, memory)
+        case State.FAILED:
+            reason = _failed(instance, graph, lead, memory)
+    return reason
+
+
+def _running(instance: dg.DagsterInstance, graph: Graph, lead: Spot, memory: Memory) -> str:
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT))):
+        if lead in spots_of_run(graph, record.dagster_run):
+            return f"Run {record.dagster_run.run_id} is {record.dagster_run.status.value.lower()} and makes it."
+    if any(lead in each.wants for each in memory.asked.values()):
+        return f"{NAME} has requested it; Dagster has not made a run of that yet."
+    return "A backfill that is under way will make it."
+
+
+def _failed(instance: dg.DagsterInstance, graph: Graph, lead: Spot, memory: Memory) -> str:
+    again = next((each for each in memory.later if lead in each.wants), None)
+    sequel = (
+        f"It is tried again after {again.not_before:%Y-%m-%d %H:%M:%S} UTC, {again.attempts} attempts having been made."
+        if again
+        else "With the same inputs it is not tried again by itself; it is when an input changes, or when you run it."
+    )
+    ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    for record in instance.get_run_records(ended, limit=SEARCHED_RUNS):
+        run = record.dagster_run
+        if lead in spots_of_run(graph, run):
+            judged = next((each for each in judgements_of(instance, run.run_id) if each.concerns(*lead)), None)
+            what = f"{judged.verdict}: {judged.reason}" if judged else run.status.value.lower()
+            return f"Run {run.run_id} did not make it: {what.rstrip('.')}. {sequel}"
+    return f"Its last run failed. {sequel}"
+
+
+def _inputs(graph: Graph, ledger: EventLog, lead: Spot, record: Made | None) -> list[Input]:
+    found = []
+    for name, window in graph.reads(lead.table):
+        days = window.upstream_of(lead.day)
+        recorded = record.made_from.get(name, {}) if record else {}
+        newest = ledger.made(name, days)
+        for day in days:
+            made = newest.get(day)
+            if day in recorded or (made is not None and day >= graph.first_days[lead.table]):
+                rewritten = bool(made and record and made.event_id > record.event_id and made.unchanged)
+                found.append(Input(Spot(name, day), recorded.get(day), made.digest if made else None, rewritten))
+    return found
+
+
+def _listed(spots: Sequence[Spot]) -> str:
+    shown = ", ".join(map(str, spots[:LISTED_SPOTS]))
+    return shown + (f" and {len(spots) - LISTED_SPOTS} more" if len(spots) > LISTED_SPOTS else "")

@@ -1,0 +1,1 @@
+"""Verdicts, carried through the retry layers of Dagster."""

@@ -1,0 +1,137 @@
+"""What the retry rules said of a failed run, read back from its event log: for sensors and alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.rules.alerts import Severity
+from pipeline_assets.rules.retry import NOT_NAMED
+
+JUDGEMENTS_KEY = "judgements"
+"""Metadata of a step's failure."""
+INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
+"""Not what a step failed of: its worker was told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One verdict on days of one failed step. A step whose days failed of several things has several.
+
+    Args:
+        tables: that the step makes, the main one first.
+        failed_days: empty if the step failed as a whole: then all that the run was for.
+        days_not_attempted: the step stopped before them, as they would have met the same.
+        may_retry: may be requested again, with the days not attempted.
+        not_before: when, if it may.
+        attempts: made so far, in this run and those before that it counted with.
+    """
+
+    run_id: str
+    step_key: str
+    tables: tuple[str, ...]
+    verdict: str
+    kind: str
+    severity: Severity
+    reason: str
+    failed_days: tuple[date, ...]
+    days_not_attempted: tuple[date, ...]
+    may_retry: bool
+    not_before: datetime | None
+    attempts: int
+    max_attempts: int
+
+    @property
+    def table(self) -> str:
+        """The main table; the step's key if it makes none."""
+        return self.tables[0] if self.tables else self.step_key
+
+    def concerns(self, table: str, day: date) -> bool:
+        """True if it says why the partition was not made."""
+        if table not in self.tables:
+            return False
+        return not self.failed_days or day in self.failed_days or day in self.days_not_attempted
+
+    def as_json(self) -> dict[str, Any]:
+        """For the metadata of the step's failure."""
+        return {
+            "tables": list(self.tables),
+            "verdict": self.verdict,
+            "kind": self.kind,
+            "severity": self.severity.value,
+            "reason": self.reason,
+            "failed_days": [day.isoformat() for day in self.failed_days],
+            "days_not_attempted": [day.isoformat() for day in self.days_not_attempted],
+            "may_retry": self.may_retry,
+            "not_before": None if self.not_before is None else self.not_before.isoformat(),
+            "attempts": self.attempts,
+            "max_attempts": self.max_attempts,
+        }
+
+
+def judgements_of(instance: dg.DagsterInstance, run_id: str) -> tuple[Judgement, ...]:
+    """What the steps of a run failed of; none if no step failed, as when the worker died or was told to stop.
+
+    A step that the rules never saw (a plain asset's own code) failed for good.
+    """
+    found: list[Judgement] = []
+    for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_FAILURE}):
+        data = entry.get_dagster_event().step_failure_data
+        key = entry.step_key or ""
+        told = data.user_failure_data
+        values: Any = told.metadata[JUDGEMENTS_KEY].value if told and JUDGEMENTS_KEY in told.metadata else None
+        if values is not None:
+            found += [_from_json(run_id, key, each) for each in values]
+        elif data.error is None or data.error.cls_name not in INTERRUPTS:
+            described = told.description if told else None
+            error = data.error
+            while error is not None and error.cause is not None:  # Dagster's own words lead to the author's
+                error = error.cause
+            reason = described or (error.message.strip() if error else "failed")
+            found.append(
+                Judgement(
+                    run_id,
+                    key,
+                    _tables_of(instance, run_id, key),
+                    NOT_NAMED.name,
+                    NOT_NAMED.kind,
+                    NOT_NAMED.severity,
+                    reason,
+                    failed_days=(),
+                    days_not_attempted=(),
+                    may_retry=False,
+                    not_before=None,
+                    attempts=1,
+                    max_attempts=1,
+                )
+            )
+    return tuple(found)
+
+
+def _from_json(run_id: str, step_key: str, values: Mapping[str, Any]) -> Judgement:
+    not_before = values["not_before"]
+    return Judgement(
+        run_id=run_id,
+        step_key=step_key,
+        tables=tuple(values["tables"]),
+        verdict=values["verdict"],
+        kind=values["kind"],
+        severity=Severity(values["severity"]),
+        reason=values["reason"],
+        failed_days=tuple(date.fromisoformat(day) for day in values["failed_days"]),
+        days_not_attempted=tuple(date.fromisoformat(day) for day in values["days_not_attempted"]),
+        may_retry=values["may_retry"],
+        not_before=None if not_before is None else datetime.fromisoformat(not_before),
+        attempts=values["attempts"],
+        max_attempts=values["max_attempts"],
+    )
+
+
+def _tables_of(instance: dg.DagsterInstance, run_id: str, step_key: str) -> tuple[str, ...]:
+    planned = instance.all_logs(run_id, of_type={dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED})
+    keys = [each.get_dagster_event().asset_key for each in planned if each.step_key == step_key]
+    return tuple(dict.fromkeys(key.to_user_string() for key in keys if key is not None))

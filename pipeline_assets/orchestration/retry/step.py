@@ -1,0 +1,154 @@
+"""Which attempt of a step is under way, counted over every run that it counts with, and how it judges failures.
+
+Belongs here: reading Dagster's contexts, runs and tags. Does not: what is raised (`retry`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.rules.retry import VERDICTS, Verdict, kind_of, verdict_for
+from pipeline_assets.rules.symptoms import asked_to_wait_seconds
+
+LONGEST_STEP_WAIT_SECONDS = 60.0
+"""A step that waits holds its run's place in the queue; another run may have it meanwhile."""
+ATTEMPTS_TAG = "pipeline/attempts"
+"""On a run that is requested again: attempts that were made before it."""
+VERDICT_TAG, KIND_TAG = "pipeline/verdict", "pipeline/kind"
+MAX_RETRIES_TAG, RETRY_STEP_FAILURES_TAG = "dagster/max_retries", "dagster/retry_on_asset_or_op_failure"
+_RETRY_NUMBER_TAG = "dagster/retry_number"
+"""Dagster sets it on the runs that its run retries start, and on no other."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """How failures are judged, and what chance and clock are.
+
+    Args:
+        jitter: 0 to 1, a new one per retry.
+        now: aware.
+    """
+
+    verdicts: Sequence[Verdict] = VERDICTS
+    jitter: Callable[[], float] = random.random
+    now: Callable[[], datetime] = _utc_now
+    longest_step_wait_seconds: float = LONGEST_STEP_WAIT_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One failure, judged.
+
+    Args:
+        told: class and message.
+        error: None if it is an earlier attempt's.
+    """
+
+    verdict: Verdict
+    kind: str
+    told: str
+    asked_seconds: float | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One attempt of a step, as the retry layers see it.
+
+    Args:
+        tables: that the step makes, the main one first.
+        attempt: this one's number, over all runs that count together, from 1.
+        earlier_runs: whose attempts this run goes on with, as their worker died; the newest first.
+        may_wait: false if the executor's retries are switched off.
+    """
+
+    retrying: Retrying
+    run_id: str
+    key: str
+    tables: tuple[str, ...]
+    retry_number: int
+    attempt: int
+    earlier_runs: tuple[str, ...]
+    may_wait: bool
+    instance: dg.DagsterInstance
+    log: dg.DagsterLogManager
+
+    def judge(self, error: Exception) -> Failed:
+        """The verdict on an error."""
+        verdict = verdict_for(error, self.retrying.verdicts)
+        return Failed(
+            verdict,
+            kind_of(error, verdict),
+            f"{type(error).__name__}: {error}",
+            asked_to_wait_seconds(error, self.retrying.now()),
+            error,
+        )
+
+    def may_retry(self, failed: Failed) -> bool:
+        """True if another attempt is allowed, here or in another run."""
+        return self.attempt <= failed.verdict.max_retries
+
+    def delays_seconds(self) -> list[float]:
+        """Waits that this run has been through."""
+        waits = self.instance.all_logs(self.run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
+        return [
+            round(float(each.get_dagster_event().step_retry_data.seconds_to_wait or 0.0), 3)
+            for each in waits
+            if each.step_key == self.key
+        ]
+
+
+def step_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext, retrying: Retrying) -> Step:
+    """The attempt that is under way."""
+    # Both without underscore, though no part of the documented API: no other way leads from an IO manager's context to
+    # the number of the attempt.
+    step: Any = (
+        context.get_step_execution_context() if isinstance(context, dg.AssetExecutionContext) else context.step_context
+    )
+    run, instance = step.dagster_run, step.instance
+    first: dg.DagsterRun = run
+    earlier_runs, attempts = list[str](), 0
+    while first.tags.get(_RETRY_NUMBER_TAG) and first.parent_run_id:
+        parent = instance.get_run_by_id(first.parent_run_id)
+        if parent is None:
+            break
+        retries = instance.all_logs(parent.run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
+        attempts += sum(each.step_key == step.step.key for each in retries)
+        earlier_runs.append(parent.run_id)
+        first = parent
+    told = first.tags.get(ATTEMPTS_TAG, "")
+    if told.isdecimal() and first.parent_run_id is None:  # whoever re-executes a run begins anew
+        attempts += int(told)
+    assets: dg.AssetsDefinition | None = step.assets_def
+    return Step(
+        retrying=retrying,
+        run_id=run.run_id,
+        key=step.step.key,
+        tables=tuple(key.to_user_string() for key in assets.keys_by_output_name.values()) if assets else (),
+        retry_number=step.previous_attempt_count,
+        attempt=attempts + step.previous_attempt_count + 1,
+        earlier_runs=tuple(earlier_runs),
+        may_wait=not step.retry_mode.disabled,
+        instance=instance,
+        log=step.log,
+    )
+
+
+def begin(step: Step, context: dg.AssetExecutionContext) -> None:
+    """Take back what a re-executed run inherited: a failed run's tags would speak of this one, and bind its retries."""
+    tags = context.run.tags
+    if not (context.run.parent_run_id and tags.get(VERDICT_TAG)):
+        return
+    if not step.instance.all_logs(step.run_id, of_type={dg.DagsterEventType.STEP_FAILURE}):  # else they may be its own
+        retries = {MAX_RETRIES_TAG: str(step.instance.run_retries_max_retries)} if MAX_RETRIES_TAG in tags else {}
+        step.instance.add_run_tags(step.run_id, {VERDICT_TAG: "", KIND_TAG: "", **retries})

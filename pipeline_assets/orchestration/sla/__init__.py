@@ -1,0 +1,1 @@
+"""Deadlines of partitions, as Dagster objects."""

@@ -1,0 +1,229 @@
+"""When partitions came and what runs were asked for them, from the event log and the run storage, and so judged.
+
+No query reads a history: events are asked for by partition, runs by the tags of the partitions that were missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from pipeline_assets.orchestration.changes.ledger import PARTITION, RANGE_END, RANGE_START
+from pipeline_assets.orchestration.sla.due import due_of
+from pipeline_assets.orchestration.validation import is_daily
+from pipeline_assets.rules.calendar import day_bounds, days_between
+from pipeline_assets.rules.judge import Attempt, Commit, Timeline, is_judged, judge, standing_of, usual_seconds
+from pipeline_assets.rules.reach import ranges_of
+from pipeline_assets.rules.sla import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from pipeline_assets.rules.due import Due
+    from pipeline_assets.rules.sla import Delivery
+
+DAYS_AT_ONCE = 90
+"""Partitions per query of the event log, which returns a thousand events at most."""
+RUNS_AT_MOST = 1000
+"""Runs that are looked at to explain a stretch of missed days; the newest ones, should there be more."""
+USUAL_DAYS = 14
+"""How far back the days lie that tell what is usual."""
+_ONE_DAY, _ONE_SECOND = timedelta(days=1), timedelta(seconds=1)
+_ENDED_WITHOUT = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+
+@dataclass(frozen=True, slots=True)
+class DueTable:
+    """An asset that has a due.
+
+    Args:
+        name: its key joined by "/".
+        inputs: daily assets that it is made from.
+    """
+
+    name: str
+    key: dg.AssetKey
+    due: Due
+    owners: tuple[str, ...]
+    partitions: dg.TimeWindowPartitionsDefinition
+    inputs: tuple[dg.AssetKey, ...]
+
+
+def due_tables(watched: dg.Definitions) -> list[DueTable]:
+    """Every asset with a due, upstream first.
+
+    Raises:
+        DagsterInvalidDefinitionError: its partitions are not days.
+    """
+    assets = watched.resolve_asset_graph()
+    tables = []
+    for key in (key for level in assets.toposorted_asset_keys_by_level for key in sorted(level)):
+        node = assets.get(key)
+        due = due_of(node.metadata)
+        if due is None:
+            continue
+        partitions = node.partitions_def
+        if not isinstance(partitions, dg.TimeWindowPartitionsDefinition) or not is_daily(partitions):
+            msg = f"{key.to_user_string()} has a due, {due.words}, but no partitions of days that it could be about."
+            raise dg.DagsterInvalidDefinitionError(msg)
+        inputs = sorted(each for each in node.parent_keys if is_daily(assets.get(each).partitions_def))
+        owners = tuple(node.owners)
+        tables.append(DueTable(key.to_user_string(), key, due, owners, partitions, tuple(inputs)))
+    return tables
+
+
+@dataclass(slots=True)
+class Facts:
+    """What an instance knows, at one moment; asked at most once."""
+
+    instance: dg.DagsterInstance
+    now: datetime
+    _commits: dict[dg.AssetKey, dict[date, Commit | None]] = field(default_factory=dict)
+    _runs: dict[tuple[date, date, datetime, datetime], list[dg.RunRecord]] = field(default_factory=dict)
+    _ranges: dict[str, set[str]] | None = None
+
+    def deliveries(
+        self, table: DueTable, first: date, last: date, known_since: datetime | None, *, skip: Collection[date] = ()
+    ) -> list[Delivery]:
+        """The judged days of a table from `first` to `last`, except those in `skip`."""
+        days = [day for day in judged_days(table, first, last, known_since) if day not in skip]
+        commits = self.commits(table.key, days)
+        missed = [
+            day
+            for day in days
+            if standing_of(table.due, day, commits.get(day), self.now) in (Standing.LATE, Standing.MISSING)
+        ]
+        timelines = self._timelines(table, missed, commits) if missed else {}
+        # What is usual is not known from the missed days alone.
+        others = self.commits(table.key, days_between(last - USUAL_DAYS * _ONE_DAY, last)) if missed else {}
+        return [
+            judge(
+                table.name,
+                table.due,
+                day,
+                commits.get(day),
+                timelines.get(day, Timeline()),
+                now=self.now,
+                usual_seconds=usual_seconds({**others, **commits}, apart_from=day) if day in timelines else None,
+            )
+            for day in days
+        ]
+
+    def first_heard_of(self, table: DueTable) -> datetime | None:
+        """When a table was first materialized."""
+        records = self.instance.fetch_materializations(table.key, limit=1, ascending=True).records
+        return _utc(records[0].timestamp) if records else None
+
+    def commits(self, key: dg.AssetKey, days: Sequence[date]) -> dict[date, Commit]:
+        """The first commit of each day that has one."""
+        known = self._commits.setdefault(key, {})
+        unknown = [day for day in days if day not in known]
+        known.update(dict.fromkeys(unknown))
+        for start in range(0, len(unknown), DAYS_AT_ONCE):
+            known.update(self._first_commits(key, unknown[start : start + DAYS_AT_ONCE]))
+        return {day: commit for day in days if (commit := known[day]) is not None}
+
+    def _first_commits(self, key: dg.AssetKey, days: Sequence[date]) -> Iterator[tuple[date, Commit]]:
+        wanted, limit = {day.isoformat() for day in days}, len(days) + 10
+        while wanted:
+            filtered = dg.AssetRecordsFilter(key, asset_partitions=sorted(wanted))
+            records = self.instance.fetch_materializations(filtered, limit=limit, ascending=True).records
+            for record in records:
+                if record.partition_key in wanted:
+                    wanted.remove(record.partition_key)
+                    yield date.fromisoformat(record.partition_key), _commit(record)
+            # A full page may be one partition's many commits; the others' first ones come after it.
+            if len(records) < limit:
+                return
+
+    def _timelines(
+        self, table: DueTable, missed: Sequence[date], commits: Mapping[date, Commit]
+    ) -> dict[date, Timeline]:
+        arrivals = {each.to_user_string(): self.commits(each, missed) for each in table.inputs}
+        made_by = self._runs_by_id([commit.run_id for day in missed if (commit := commits.get(day)) and commit.run_id])
+        timelines = {}
+        for first, last in ranges_of(missed):
+            days = days_between(first, last)
+            until = max(commit.at if (commit := commits.get(day)) else self.now for day in days)
+            runs = self._runs_for(first, last, day_bounds(first, table.due.timezone or "UTC")[0], until)
+            for day in days:
+                asked = {each.dagster_run.run_id: each for each in runs if self._asks_for(each, table.key, day)}
+                if (commit := commits.get(day)) and commit.run_id in made_by:
+                    asked[commit.run_id] = made_by[commit.run_id]
+                timelines[day] = Timeline(
+                    inputs={name: came.at if (came := there.get(day)) else None for name, there in arrivals.items()},
+                    attempts=[_attempt(each) for each in asked.values()],
+                )
+        return timelines
+
+    def _runs_for(self, first: date, last: date, since: datetime, until: datetime) -> list[dg.RunRecord]:
+        """Runs of whatever assets that were asked for one of the days, in that time."""
+        if (first, last, since, until) not in self._runs:
+            if self._ranges is None:
+                self._ranges = dict(self.instance.get_run_tags(tag_keys=[RANGE_START, RANGE_END]))
+            starts = [each for each in self._ranges.get(RANGE_START, ()) if each <= last.isoformat()]
+            ends = [each for each in self._ranges.get(RANGE_END, ()) if each >= first.isoformat()]
+            wanted: list[dict[str, list[str]]] = [{PARTITION: [day.isoformat() for day in days_between(first, last)]}]
+            if starts and ends:
+                wanted.append({RANGE_START: starts, RANGE_END: ends})
+            self._runs[first, last, since, until] = [
+                record
+                for tags in wanted
+                for record in self.instance.get_run_records(
+                    dg.RunsFilter(tags=tags, created_after=since, created_before=until + _ONE_SECOND),
+                    limit=RUNS_AT_MOST,
+                )
+            ]
+        return self._runs[first, last, since, until]
+
+    def _runs_by_id(self, run_ids: Sequence[str]) -> dict[str, dg.RunRecord]:
+        if not run_ids:
+            return {}
+        records = self.instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids)))
+        return {each.dagster_run.run_id: each for each in records}
+
+    def _asks_for(self, record: dg.RunRecord, key: dg.AssetKey, day: date) -> bool:
+        run = record.dagster_run
+        asked = run.tags.get(PARTITION)
+        first, last = run.tags.get(RANGE_START, asked), run.tags.get(RANGE_END, asked)
+        if first is None or last is None or not first <= day.isoformat() <= last:
+            return False
+        if run.asset_selection is not None:
+            return key in run.asset_selection
+        return key in self.instance.get_asset_keys_for_run(run.run_id)  # all assets of a job
+
+
+def judged_days(table: DueTable, first: date, last: date, known_since: datetime | None) -> list[date]:
+    """Days of the table's history that are due, and whose deadline came after the table was first heard of."""
+    partitions = table.partitions
+    begins = max(first, partitions.start.date())
+    ends = last if partitions.end is None else min(last, partitions.end.date() - _ONE_DAY)
+    days = [day for day in table.due.days_due(begins, ends) if is_judged(table.due, day, known_since)]
+    if partitions.exclusions:
+        return [day for day in days if partitions.has_partition_key(day.isoformat())]
+    return days
+
+
+def _commit(record: dg.EventLogRecord) -> Commit:
+    made = record.asset_materialization
+    seconds = made.metadata.get("seconds") if made else None
+    value = seconds.value if seconds else None
+    return Commit(_utc(record.timestamp), value if isinstance(value, float) else None, record.run_id or None)
+
+
+def _attempt(record: dg.RunRecord) -> Attempt:
+    run = record.dagster_run
+    return Attempt(
+        run.run_id,
+        requested=record.create_timestamp.astimezone(UTC),
+        started=None if record.start_time is None else _utc(record.start_time),
+        ended=None if record.end_time is None else _utc(record.end_time),
+        failed=run.status in _ENDED_WITHOUT,
+    )
+
+
+def _utc(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

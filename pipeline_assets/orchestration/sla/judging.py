@@ -1,0 +1,158 @@
+"""SLAs of a running instance: the report, the sensor that evaluates the check `on_time`, and what is alerted."""
+
+# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
+import hashlib
+import json
+from collections.abc import Callable, Container, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
+from pipeline_assets.orchestration.sla.on_time import (
+    ON_TIME_CHECK,
+    Verdict,
+    as_json,
+    checked_days,
+    from_json,
+    known_since,
+    line_of,
+    now_utc,
+    said,
+)
+from pipeline_assets.rules.alerts import Alert, Severity
+from pipeline_assets.rules.sla import Delivery, SlaReport, Standing, table_report
+
+ALERTED = timedelta(days=7)
+"""A miss is news for so long: who turns alerts on does not want the last month's."""
+TICK_SECONDS = 30
+
+
+def sla_report(
+    instance: dg.DagsterInstance,
+    watched: dg.Definitions,
+    first: date,
+    last: date,
+    *,
+    now: datetime,
+) -> SlaReport:
+    """How every table that has a due kept it on the days `first` to `last`, as seen at `now`.
+
+    Days before a table was first heard of are not judged: it cannot have been late then.
+
+    Args:
+        watched: definitions with the tables; runs in this process know no repository to ask.
+    """
+    facts = Facts(instance, now)
+    reports = []
+    for table in due_tables(watched):
+        newest = table.due.last_due_day(now)
+        since = known_since(facts, table)
+        deliveries = facts.deliveries(table, first, min(last, newest), since) if newest else []
+        reports.append(table_report(table.name, table.due, deliveries, now=now, owners=table.owners))
+    return SlaReport(first, last, now, reports)
+
+
+def sla_sensor(
+    watched: dg.Definitions,
+    *,
+    clock: Callable[[], datetime] = now_utc,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+) -> dg.SensorDefinition:
+    """The sensor `sla`: evaluates the check of every asset with a due, and reports it when it says something new."""
+    tables = due_tables(watched)
+
+    @dg.sensor(
+        name="sla",
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=default_status,
+        description="Says which due partitions are missing, late or broken, when that changes.",
+    )
+    def sla(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now = clock()
+        facts = Facts(context.instance, now)
+        before = json.loads(context.cursor) if context.cursor else {}
+        after, events = {}, []
+        for table in tables:
+            seen, evaluations = _look(facts, table, before.get(table.name), now)
+            after[table.name] = seen
+            events += evaluations
+        unchanged = None if events else "Every table stands as it stood."
+        return dg.SensorResult(asset_events=events, cursor=json.dumps(after), skip_reason=unchanged)
+
+    return sla
+
+
+def sla_alerts(
+    instance: dg.DagsterInstance,
+    watched: dg.Definitions,
+    *,
+    sent: Container[str],
+    now: datetime,
+) -> list[Alert]:
+    """What is to be told of misses, from what the checks last said: the same at every call, so keys must dedupe.
+
+    Args:
+        sent: keys of the alerts that were sent; a recovery is told to those who heard of the miss. One that nobody
+            heard of, because nothing looked in between, is told as the miss that it was.
+    """
+    alerts = []
+    for table in due_tables(watched):
+        for miss in said(instance, table)[1]:
+            key = f"sla/{table.name}/{miss.day}"
+            known, recent = f"{key}/missed" in sent, miss.deadline > now - ALERTED
+            if miss.standing is not Standing.LATE:
+                if recent:
+                    alerts.append(_alert(table, miss, f"{key}/missed", Severity.ALERT, "missed its deadline"))
+            elif known:
+                alerts.append(_alert(table, miss, f"{key}/recovered", Severity.INFO, "is there"))
+            elif recent:
+                alerts.append(_alert(table, miss, f"{key}/recovered", Severity.ALERT, "came late"))
+    return alerts
+
+
+def _look(
+    facts: Facts, table: DueTable, before: Mapping[str, Any] | None, now: datetime
+) -> tuple[dict[str, Any], list[dg.AssetCheckEvaluation]]:
+    """One table at one tick: what the cursor keeps of it, and its check if that says something new."""
+    promise = _hash(table.due.as_json())
+    if before is None or before["promise"] != promise:
+        before = {"since": (known_since(facts, table) or now).isoformat(), "on_time": [], "late": [], "said": ""}
+    since = datetime.fromisoformat(before["since"])
+    first, last = checked_days(table, now)
+    # What has come stays so, because the first commit is the one that counts; it is not asked for again.
+    on_time = {day for each in before["on_time"] if (day := date.fromisoformat(each)) >= first}
+    late = [each for json_ in before["late"] if (each := from_json(table, json_)).day >= first]
+    looked = facts.deliveries(table, first, last, since, skip=on_time | {each.day for each in late})
+    on_time |= {each.day for each in looked if each.standing is Standing.ON_TIME}
+    others = [*late, *(each for each in looked if each.standing is not Standing.ON_TIME)]
+    verdict = Verdict(table, sorted(others, key=lambda each: each.day), len(on_time), since, now)
+    seen = {
+        "promise": promise,
+        "since": before["since"],
+        "on_time": sorted(day.isoformat() for day in on_time),
+        "late": [as_json(each) for each in verdict.others if each.standing is Standing.LATE],
+        "said": _hash([(str(each.day), each.standing, each.cause) for each in verdict.shown]),
+    }
+    if seen["said"] == before["said"]:
+        return seen, []
+    return seen, [dg.AssetCheckEvaluation(table.key, ON_TIME_CHECK, **verdict.result())]
+
+
+def _alert(table: DueTable, miss: Delivery, key: str, severity: Severity, what: str) -> Alert:
+    return Alert(
+        key=key,
+        severity=severity,
+        title=f"{table.name} {miss.day} {what}",
+        table=table.name,
+        days=[miss.day],
+        verdict=str(miss.standing),
+        reason=line_of(table, miss),
+        owners=table.owners,
+        run_id=miss.run_id,
+    )
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,193 @@
+"""The check `on_time`: what it says of a table, and what it remembers.
+
+Its newest evaluation is all that is kept of an SLA: alerts are made from the misses that it names, and it knows since
+when a table is known. So whoever evaluates it, the sensor `sla` or a person in the UI, says the same.
+"""
+
+# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
+from pipeline_assets.rules.calendar import zone
+from pipeline_assets.rules.judge import span
+from pipeline_assets.rules.sla import Cause, Delivery, Standing
+
+ON_TIME_CHECK = "on_time"
+CHECKED_DAYS = 30
+"""Days that the check looks back: what has been missing for longer, nobody waits for."""
+LATE_SHOWN = timedelta(days=7)
+"""How long the check warns of a partition that came late. The report counts it for as long as it covers the day."""
+LISTED_DAYS = 5
+RECORDS = 5
+"""Records of the check that are looked through for its newest evaluation."""
+_KNOWN_SINCE, _MISSES = "known_since", "misses"
+
+
+def now_utc() -> datetime:
+    """The clock, where nobody gives another."""
+    return datetime.now(UTC)
+
+
+def on_time_check(
+    watched: dg.Definitions, *, clock: Callable[[], datetime] = now_utc
+) -> list[dg.AssetChecksDefinition]:
+    """The check `on_time` of every asset with a due, in a list that is empty when there is none."""
+    tables = due_tables(watched)
+    if not tables:
+        return []
+    specs = [
+        dg.AssetCheckSpec(ON_TIME_CHECK, asset=table.key, description=f"Every day is there {table.due.words}.")
+        for table in tables
+    ]
+
+    @dg.multi_asset_check(specs=specs, can_subset=True, name="on_time_check")
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        now = clock()
+        facts = Facts(context.instance, now)
+        chosen = {each.asset_key for each in context.selected_asset_check_keys}
+        for table in tables:
+            if table.key in chosen:
+                since = known_since(facts, table) or now
+                deliveries = facts.deliveries(table, *checked_days(table, now), since)
+                others = [each for each in deliveries if each.standing is not Standing.ON_TIME]
+                verdict = Verdict(table, others, len(deliveries) - len(others), since, now)
+                yield dg.AssetCheckResult(asset_key=table.key, check_name=ON_TIME_CHECK, **verdict.result())
+
+    return [check]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the check says of a table.
+
+    Args:
+        others: the days that are not on time, ascending.
+        on_time: how many are.
+    """
+
+    table: DueTable
+    others: Sequence[Delivery]
+    on_time: int
+    since: datetime
+    now: datetime
+
+    @property
+    def shown(self) -> list[Delivery]:
+        """The days that it names; only of what is new in them an evaluation is made."""
+        return [
+            each
+            for each in self.others
+            if each.standing is not Standing.NOT_DUE
+            and (each.delivered is None or each.delivered > self.now - LATE_SHOWN)
+        ]
+
+    def result(self) -> dict[str, Any]:
+        """As arguments of a check result."""
+        shown = self.shown
+        now_wrong = any(each.standing in (Standing.MISSING, Standing.BROKEN) for each in shown)
+        return {
+            "passed": not shown,
+            "severity": dg.AssetCheckSeverity.ERROR if now_wrong else dg.AssetCheckSeverity.WARN,
+            "description": self._description(shown),
+            "metadata": {
+                _KNOWN_SINCE: dg.MetadataValue.text(self.since.isoformat()),
+                _MISSES: dg.MetadataValue.json([as_json(each) for each in self.others if each.is_miss]),
+            },
+        }
+
+    def _description(self, shown: Sequence[Delivery]) -> str:
+        if not shown:
+            late = sum(each.is_miss for each in self.others)
+            if not self.on_time + late:
+                return f"Nothing has been due yet; it is {self.table.due.words}."
+            return (
+                f"{self.on_time} of the {self.on_time + late} days that were due in {CHECKED_DAYS} days were on time."
+            )
+        lines = [line_of(self.table, each) for each in reversed(shown[-LISTED_DAYS:])]
+        if len(shown) > LISTED_DAYS:
+            lines.append(f"And {len(shown) - LISTED_DAYS} days more, from {shown[0].day} on.")
+        return "\n".join(lines)
+
+
+def line_of(table: DueTable, delivery: Delivery) -> str:
+    """One day in a sentence that stays true until the day's standing changes."""
+    at = delivery.deadline.astimezone(zone(table.due.timezone or "UTC")).strftime("%Y-%m-%d %H:%M")
+    due = f"{table.name} {delivery.day}, due {at} {table.due.timezone},"
+    if delivery.standing is Standing.WARNED:
+        return f"{due} is not there yet."
+    cause = f": {delivery.cause}. {delivery.detail}" if delivery.cause else "."
+    if delivery.standing is Standing.LATE:
+        return f"{due} came {span(delivery.late_seconds or 0)} late{cause}"
+    state = "is not there, its newest run failed" if delivery.standing is Standing.BROKEN else "is not there"
+    return f"{due} {state}{cause}"
+
+
+def checked_days(table: DueTable, now: datetime) -> tuple[date, date]:
+    """First and last day of the check: later ones are nobody's business yet."""
+    today = now.astimezone(zone(table.due.timezone or "UTC")).date()
+    ended = [
+        day
+        for day in (today - timedelta(days=table.due.days_after - 1 + n) for n in range(3))
+        if now >= (table.due.warn_at(day) or table.due.deadline(day))
+    ]
+    last = max(ended, default=today - timedelta(days=table.due.days_after + 2))
+    return last - timedelta(days=CHECKED_DAYS - 1), last
+
+
+def known_since(facts: Facts, table: DueTable) -> datetime | None:
+    """When a table was first heard of: by its first materialization, or by whoever evaluated the check."""
+    heard = [facts.first_heard_of(table), said(facts.instance, table)[0]]
+    return min((each for each in heard if each is not None), default=None)
+
+
+def said(instance: dg.DagsterInstance, table: DueTable) -> tuple[datetime | None, list[Delivery]]:
+    """Since when the check's newest evaluation knows the table, and the misses that it names."""
+    key = dg.AssetCheckKey(table.key, ON_TIME_CHECK)
+    newest = instance.get_latest_asset_check_evaluation_record(key)
+    found = [newest.evaluation] if newest else []
+    if found and not isinstance(found[0], dg.AssetCheckEvaluation):
+        # Above the newest evaluation there may be runs that are to evaluate the check, such as this one, or never did.
+        # This question sorts every evaluation that there was, the one above does not.
+        records = instance.event_log_storage.get_asset_check_execution_history(key, limit=RECORDS)
+        found = [each.evaluation for each in records]
+    evaluation = next((each for each in found if isinstance(each, dg.AssetCheckEvaluation)), None)
+    if evaluation is None or _KNOWN_SINCE not in evaluation.metadata:
+        return None, []
+    since, misses = evaluation.metadata[_KNOWN_SINCE].value, evaluation.metadata[_MISSES].value
+    values: Sequence[Any] = misses if isinstance(misses, list) else []
+    return datetime.fromisoformat(str(since)), [from_json(table, each) for each in values]
+
+
+def as_json(miss: Delivery) -> dict[str, Any]:
+    """A miss as JSON; the rest follows from the due."""
+    return {
+        "day": miss.day.isoformat(),
+        "standing": str(miss.standing),
+        "delivered": miss.delivered.isoformat() if miss.delivered else None,
+        "cause": str(miss.cause) if miss.cause else None,
+        "detail": miss.detail,
+        "run": miss.run_id,
+    }
+
+
+def from_json(table: DueTable, values: Mapping[str, Any]) -> Delivery:
+    """The miss that `as_json` wrote."""
+    day = date.fromisoformat(values["day"])
+    deadline = table.due.deadline(day)
+    delivered = datetime.fromisoformat(values["delivered"]) if values["delivered"] else None
+    return Delivery(
+        table.name,
+        day,
+        deadline,
+        Standing(values["standing"]),
+        delivered=delivered,
+        late_seconds=(delivered - deadline).total_seconds() if delivered else None,
+        cause=Cause(values["cause"]) if values["cause"] else None,
+        detail=values["detail"],
+        run_id=values["run"],
+    )

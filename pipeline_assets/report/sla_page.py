@@ -1,0 +1,174 @@
+"""An SLA report as one HTML page: nothing to fetch, nothing that runs, the same bytes for the same report."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import jinja2
+
+from pipeline_assets.report import plots, words
+from pipeline_assets.rules.sla import Standing
+
+if TYPE_CHECKING:
+    from pipeline_assets.rules.sla import SlaReport, TableReport
+
+NEWEST_MISSES = 14
+"""Two weeks are read; older misses are folded away."""
+
+
+def sla_page(report: SlaReport, *, dagster_url: str) -> str:
+    """The page.
+
+    Args:
+        report: its names and sentences may hold any text; they are escaped.
+        dagster_url: where the Dagster UI is, for links to runs.
+    """
+    standings = {each.standing for table in report.tables for each in table.deliveries}
+    return _template("sla_page.html.j2").render(
+        headline=words.headline(report),
+        explanation=words.explanation(report),
+        span=words.span_of(report.first, report.last),
+        made_at=words.local(report.made_at, "UTC"),
+        tables=[_told(report, table) for table in _broken_first(report)],
+        legend=[(standing, meaning) for standing, meaning in words.STANDINGS.items() if standing in standings],
+        run_url=partial(_run_url, dagster_url),
+        width=plots.WIDTH,
+        height=plots.HEIGHT,
+        left=plots.LEFT,
+        right=plots.RIGHT,
+        bottom=plots.BOTTOM,
+        band_y=plots.OFF_SCALE_Y,
+        strip_width=plots.STRIP_WIDTH,
+        strip_height=plots.STRIP_HEIGHT,
+    )
+
+
+def sla_summary(report: SlaReport, *, dagster_url: str) -> str:
+    """The report's overview and newest misses as Markdown, with a picture per table: what Dagster's UI can show."""
+    lines = [f"**{_markdown(words.headline(report))}.**", ""]
+    lines += [f"- {_markdown(sentence)}" for sentence in words.explanation(report)]
+    if report.tables:
+        lines += ["", "| table | days | on time | promised | missed | error budget |", "|---|---|---|---|---|---|"]
+    for number, table in enumerate(_broken_first(report)):
+        picture = f"![{len(table.misses)} missed]({_strip_uri(report, table, number)})"
+        shares = [words.share(table.on_time_share), words.share(table.objective)]
+        missed = f"{len(table.misses)} of {len(table.deliveries)}"
+        lines.append(_row([_markdown(table.table), picture, *shares, missed, words.budget_left(table)]))
+    misses = sorted(
+        ((each, table) for table in report.tables for each in table.misses), key=lambda pair: pair[0].day, reverse=True
+    )
+    if misses:
+        lines += ["", "| newest misses | table | deadline | late by | why | run |", "|---|---|---|---|---|---|"]
+    for miss, table in misses[:NEWEST_MISSES]:
+        why = f"{_capitalize_first(words.cause(miss))}. {miss.detail}"
+        run = f"[{miss.run_id[:8]}]({_run_url(dagster_url, miss.run_id)})" if miss.run_id else ""
+        times = [words.local(miss.deadline, table.timezone), words.duration(miss.late_seconds)]
+        lines.append(_row([words.long_day(miss.day), _markdown(table.table), *times, _markdown(why), run]))
+    return "\n".join(lines)
+
+
+def _broken_first(report: SlaReport) -> list[TableReport]:
+    """Tables that need somebody, then the others; both upstream first, as the report has them."""
+    return sorted(report.tables, key=lambda table: words.promise(table) is not words.Promise.BROKEN)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _run_url(dagster_url: str, run_id: str) -> str:
+    return f"{dagster_url}/runs/{quote(run_id, safe='')}"
+
+
+def _told(report: SlaReport, table: TableReport) -> dict[str, Any]:
+    """One table as the template wants it."""
+    promise = words.promise(table)
+    misses = sorted(table.misses, key=lambda each: each.day, reverse=True)
+    left_share = table.budget_left_days / table.budget_days if table.budget_days > words.ROUNDING_DAYS else 0.0
+    return {
+        "table": table,
+        "promise": promise,
+        "badge": {"kept": "promise kept", "not kept": "promise not kept"}.get(promise, promise),
+        "css": {words.Promise.KEPT: "kept", words.Promise.BROKEN: "broken", words.Promise.OPEN: "open"}[promise],
+        "missed": f"{len(misses)} of {len(table.deliveries)}",
+        "on_time_days": sum(each.standing is Standing.ON_TIME for each in table.deliveries),
+        "due_days": words.count(len(table.deliveries), "day"),
+        "budget": words.budget_left(table),
+        "budget_percent": round(min(max(left_share, 0.0), 1.0) * 100),
+        "budget_words": _budget_words(table),
+        "late_words": _late_words(table),
+        "duration_words": _duration_words(table),
+        "trend": words.trend(table),
+        "why": words.why(table),
+        "first_deadline": words.first_deadline(table),
+        "strip": plots.strip(report, table),
+        "deliveries": plots.delivery_plot(report, table),
+        "durations": plots.duration_plot(report, table),
+        "newest_misses": misses[:NEWEST_MISSES],
+        "older_misses": misses[NEWEST_MISSES:],
+    }
+
+
+def _budget_words(table: TableReport) -> str:
+    if table.budget_days <= words.ROUNDING_DAYS:
+        return "no day may be missed"
+    return f"{len(table.misses)} of {words.days(table.budget_days)} used"
+
+
+def _late_words(table: TableReport) -> str:
+    if table.lateness_p50_seconds is None:
+        return "no day was late"
+    return (
+        f"p50 of {words.count(len(table.misses), 'miss', 'misses')}; p95 {words.duration(table.lateness_p95_seconds)}"
+    )
+
+
+def _duration_words(table: TableReport) -> str:
+    if table.duration_mean_seconds is None:
+        return "no duration was recorded"
+    return f"mean; p95 {words.duration(table.duration_p95_seconds)}; trend: {words.trend(table)}"
+
+
+def _strip_uri(report: SlaReport, table: TableReport, number: int) -> str:
+    svg = _template("strip.svg.j2").render(
+        plot=plots.strip(report, table), width=plots.STRIP_WIDTH, height=plots.STRIP_HEIGHT, id=f"strip-{number}"
+    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown takes as it is, in a table's cell too."""
+    for character in "\\`*_{}[]()<>#|!&~":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def _capitalize_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _template(name: str) -> jinja2.Template:
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline_assets.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters.update(
+        share=words.share,
+        duration=words.duration,
+        long_day=words.long_day,
+        local=words.local,
+        standing=lambda standing: words.STANDINGS.get(standing, str(standing)),
+        cause=words.cause,
+        capitalize_first=_capitalize_first,
+    )
+    return environment

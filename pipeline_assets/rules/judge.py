@@ -1,0 +1,233 @@
+"""Judging one partition: was it there when its deadline passed, and if not, what was it waiting for.
+
+Only when things happened counts, not when somebody looked. The first commit of a partition is its delivery: a later
+one, for late data or new code, makes nothing late.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pipeline_assets.rules.calendar import zone
+from pipeline_assets.rules.sla import Cause, Delivery, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline_assets.rules.due import Due
+
+LONG_FACTOR = 1.5
+"""A run takes long when it takes more than this many times the median of the other days."""
+TURNAROUND_SECONDS = 60.0
+"""What a run takes at least from its inputs to its commit: a sensor's tick, the queue, the start of a process."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_HOUR, _DAY = 3600, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The first commit of a partition.
+
+    Args:
+        at: UTC.
+        seconds: that the day took to compute.
+    """
+
+    at: datetime
+    seconds: float | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A run that was asked for a partition. Times are UTC.
+
+    Args:
+        ended: however it did.
+        failed: it ended without having done what it was asked for; or it was canceled.
+    """
+
+    run_id: str
+    requested: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What happened before a partition came, or did not.
+
+    Args:
+        inputs: when the same day of every upstream table was first there, by table; None if it is not.
+        attempts: in any order.
+    """
+
+    inputs: Mapping[str, datetime | None] = field(default_factory=dict)
+    attempts: Sequence[Attempt] = ()
+
+
+def is_judged(due: Due, day: date, known_since: datetime | None) -> bool:
+    """Whether a day counts: it is due, and the table was known when its deadline passed.
+
+    Args:
+        known_since: when the table was first heard of; a promise with a first day needs none.
+    """
+    if not due.is_due(day):
+        return False
+    return due.since is not None or (known_since is not None and due.deadline(day) > known_since)
+
+
+def standing_of(due: Due, day: date, commit: Commit | None, now: datetime) -> Standing:
+    """Of a partition that is due; MISSING also if it is broken."""
+    if commit is not None:
+        return Standing.ON_TIME if commit.at <= due.deadline(day) else Standing.LATE
+    if now > due.deadline(day):
+        return Standing.MISSING
+    warn_at = due.warn_at(day)
+    return Standing.WARNED if warn_at is not None and now >= warn_at else Standing.NOT_DUE
+
+
+def judge(
+    table: str,
+    due: Due,
+    day: date,
+    commit: Commit | None,
+    timeline: Timeline,
+    *,
+    now: datetime,
+    usual_seconds: float | None,
+) -> Delivery:
+    """One partition.
+
+    Args:
+        timeline: only a miss is explained with it.
+        usual_seconds: that other days took, see `usual_seconds`; None if nobody knows.
+    """
+    deadline, standing = due.deadline(day), standing_of(due, day, commit, now)
+    if standing not in (Standing.LATE, Standing.MISSING):
+        return Delivery(
+            table,
+            day,
+            deadline,
+            standing,
+            delivered=commit.at if commit else None,
+            duration_seconds=commit.seconds if commit else None,
+            run_id=commit.run_id if commit else None,
+        )
+    newest = max(timeline.attempts, key=lambda each: each.requested, default=None)
+    if commit is None and newest is not None and newest.failed:
+        standing = Standing.BROKEN
+    cause, detail = _cause(_Clock(due, deadline), timeline, usual_seconds)
+    return Delivery(
+        table,
+        day,
+        deadline,
+        standing,
+        delivered=commit.at if commit else None,
+        late_seconds=((commit.at if commit else now) - deadline).total_seconds(),
+        duration_seconds=commit.seconds if commit else None,
+        cause=cause,
+        detail=detail,
+        run_id=commit.run_id if commit else newest.run_id if newest else None,
+    )
+
+
+def usual_seconds(commits: Mapping[date, Commit], *, apart_from: date) -> float | None:
+    """The median of the other days."""
+    known = [each.seconds for day, each in commits.items() if day != apart_from and each.seconds is not None]
+    return statistics.median(known) if known else None
+
+
+def span(seconds: float) -> str:
+    """As in "41 s", "41 min", "3 h 05 min", "2 d 4 h"."""
+    whole = int(seconds)
+    if whole < 2 * 60:
+        return f"{whole} s"
+    if whole < 2 * _HOUR:
+        return f"{whole // 60} min"
+    if whole < 2 * _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // 60:02} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Instants as people at the deadline's clock say them."""
+
+    due: Due
+    deadline: datetime
+
+    def words(self, instant: datetime) -> str:
+        local = zone(self.due.timezone or "UTC")
+        there = instant.astimezone(local)
+        same = there.date() == self.deadline.astimezone(local).date()
+        return there.strftime("%H:%M" if same else "%Y-%m-%d %H:%M")
+
+
+def _cause(clock: _Clock, timeline: Timeline, usual: float | None) -> tuple[Cause, str]:
+    """What the partition was waiting for at its deadline, and the same in a sentence.
+
+    A run in time starts a usual length before the deadline. What came before that moment is not to blame; the first
+    thing on the way (inputs, request, start) that came after it is.
+    """
+    deadline = clock.deadline
+    needed = max(TURNAROUND_SECONDS, LONG_FACTOR * (usual or 0.0))
+    latest_start = deadline - timedelta(seconds=needed)
+    if late := _late_inputs(clock, timeline.inputs, deadline):
+        return Cause.UPSTREAM_LATE, f"Waited for {late}."
+    ready = max((at for at in timeline.inputs.values() if at is not None), default=None)
+    asked = [each for each in timeline.attempts if each.requested <= deadline and not _was_premature(each, ready)]
+    failed = [each for each in asked if each.failed and each.ended is not None and each.ended <= deadline]
+    if failed:
+        first, more = min(failed, key=_requested), len(failed) - 1
+        again = f", and {more} more after it" if more else ""
+        return Cause.FAILED, f"Run {first.run_id[:8]} failed at {clock.words(first.ended or deadline)}{again}."
+    if late := _late_inputs(clock, timeline.inputs, latest_start):
+        return Cause.UPSTREAM_LATE, f"Waited for {late}, too late for a run of usual length ({span(needed)})."
+    at_work = [each for each in asked if each.ended is None or each.ended > deadline]
+    return _delay(clock, at_work, latest_start, ready, usual)
+
+
+def _delay(
+    clock: _Clock, asked: Sequence[Attempt], latest_start: datetime, ready: datetime | None, usual: float | None
+) -> tuple[Cause, str]:
+    """As `_cause`, when inputs were there and nothing failed."""
+    since = "" if ready is None else f"; its inputs were there at {clock.words(ready)}"
+    if not asked:
+        return Cause.NEVER_REQUESTED, f"No run had been asked for it{since}."
+    first, started = min(asked, key=_requested), min(asked, key=_started)
+    name, at = f"Run {first.run_id[:8]}", clock.words(first.requested)
+    if first.requested > latest_start:
+        return Cause.NEVER_REQUESTED, f"{name} was only asked for at {at}{since}."
+    if started.started is None:
+        return Cause.QUEUED, f"{name}, asked for at {at}, had not started."
+    if started.started > latest_start:
+        return Cause.QUEUED, f"{name}, asked for at {at}, only started at {clock.words(started.started)}."
+    usually = "" if usual is None else f"; other days took {span(usual)}"
+    return Cause.RUNNING_LONG, f"Run {started.run_id[:8]} was running since {clock.words(started.started)}{usually}."
+
+
+def _late_inputs(clock: _Clock, inputs: Mapping[str, datetime | None], after: datetime) -> str:
+    late = sorted((name, at) for name, at in inputs.items() if at is None or at > after)
+    return " and ".join(f"{name}, which {_came(clock, at)}" for name, at in late)
+
+
+def _came(clock: _Clock, at: datetime | None) -> str:
+    return "is not there" if at is None else f"came at {clock.words(at)}"
+
+
+def _was_premature(attempt: Attempt, ready: datetime | None) -> bool:
+    """It ended before there was anything to compute from."""
+    return ready is not None and attempt.ended is not None and attempt.ended < ready
+
+
+def _requested(attempt: Attempt) -> datetime:
+    return attempt.requested
+
+
+def _started(attempt: Attempt) -> datetime:
+    return attempt.started or _NEVER

@@ -1,0 +1,1 @@
+"""A landing zone on an HTTP server."""

@@ -1,0 +1,204 @@
+"""What is read back of a real event log: records, and what is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+from pipeline_assets.orchestration import daily_asset
+from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT, EventLog, running_spots
+from pipeline_assets.orchestration.frames import Result
+from pipeline_assets.orchestration.graph import daily_graph
+from pipeline_assets.rules.accounting import Accounting
+from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.rules.windows import same_day
+from pipeline_assets_tests.orchestration.lake import DAYS, FIRST, ROW, SHOP, Lake, day, key, numbers
+
+LANDING = dg.AssetSpec("landing", partitions_def=DAYS)
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "all"), "__ASSET_JOB")
+"""Dagster wants to know where a queued run comes from."""
+
+
+@daily_asset(partitions_def=DAYS, contract={"kept": ROW, "bad": ROW}, deps={"landing": same_day()})
+def both(day: date) -> Result:
+    return Result({"kept": numbers(day.day), "bad": numbers()}, Accounting(1, 1, 0, 0), made_from={"landing": "f1"})
+
+
+@dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+def plain(kept: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    return kept
+
+
+ASSETS: list[Any] = [LANDING, both, plain, *SHOP]
+
+
+@pytest.fixture
+def ledger(lake: Lake) -> EventLog:
+    return EventLog(lake.instance, daily_graph(dg.Definitions(ASSETS).resolve_asset_graph()))
+
+
+def report(lake: Lake, table: str, number: int | str, metadata: Mapping[str, Any]) -> None:
+    partition = key(number) if isinstance(number, int) else number
+    lake.instance.report_runless_asset_event(
+        dg.AssetMaterialization(table.split("/"), partition=partition, metadata=metadata)
+    )
+
+
+def test_the_newest_record_of_each_day_says_digest_and_inputs(lake: Lake, ledger: EventLog) -> None:
+    for _ in range(2):
+        assert lake.run(SHOP, 0, 3).success
+
+    found = ledger.made("totals", [day(number) for number in range(-1, 6)])
+
+    assert sorted(found) == [day(0), day(1), day(2), day(3)]
+    for number in range(4):
+        made = found[day(number)]
+        window = [each for each in range(number - 2, number + 1) if each >= 0]
+        assert made.digest == lake.digest("totals", number)
+        assert made.unchanged
+        assert made.made_from == {"visits": {day(each): lake.digest("visits", each) for each in window}}
+    assert ledger.made("totals", []) == {}
+
+
+def test_what_an_asset_read_by_itself_is_in_the_record_of_each_of_its_tables(lake: Lake, ledger: EventLog) -> None:
+    assert lake.run([both], 1).success
+
+    for table in ("kept", "bad"):
+        assert ledger.made(table, [day(1)])[day(1)].made_from == {"landing": {day(1): "f1"}}
+
+
+def test_a_plain_asset_s_record_says_when_its_step_began(lake: Lake, ledger: EventLog) -> None:
+    assert lake.run([both, plain], 1).success
+
+    read, made = ledger.made("kept", [day(1)])[day(1)], ledger.made("plain", [day(1)])[day(1)]
+
+    assert made.made_from == {}
+    assert read.recorded_at <= made.began_at < made.recorded_at
+    assert read.began_at == read.recorded_at, "what it was made from is known by digest"
+
+
+def test_of_a_source_the_newest_report_with_a_digest_counts(lake: Lake, ledger: EventLog) -> None:
+    for metadata in ({"digest": "f1"}, {"digest": "f2"}, {}, {}):
+        report(lake, "landing", 1, metadata)
+    report(lake, "landing", 2, {})
+
+    found = ledger.made("landing", [day(1), day(2)])
+
+    assert {each: made.digest for each, made in found.items()} == {day(1): "f2"}
+
+
+def test_a_table_that_is_computed_here_has_its_newest_record_digest_or_not(lake: Lake, ledger: EventLog) -> None:
+    assert lake.run(SHOP, 1).success
+    report(lake, "visits", 1, {})
+
+    assert ledger.made("visits", [day(1)])[day(1)].digest is None
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    ["text", 5, ["visits"], {"visits": 5}, {"visits": {"yesterday": "x"}}, {"visits": None}, {"other": {}}],
+    ids=str,
+)
+def test_metadata_of_others_that_bears_our_names_is_not_taken_for_ours(
+    lake: Lake, ledger: EventLog, inputs: Any
+) -> None:
+    value = dg.MetadataValue.json(inputs) if not isinstance(inputs, str | int) else inputs
+    report(lake, "totals", 1, {"digest": 5, "inputs": value, "unchanged": "no"})
+
+    made = ledger.made("totals", [day(1)])[day(1)]
+
+    assert (made.digest, made.unchanged, made.made_from) == ("5", False, {})
+
+
+def test_the_change_behind_a_rewrite_is_the_oldest_record_of_that_digest(lake: Lake, ledger: EventLog) -> None:
+    for digest in "ABAABB":
+        report(lake, "visits", 1, {"digest": digest})
+    newest = ledger.made("visits", [day(1)])[day(1)]
+
+    changed = ledger.changed("visits", day(1))
+
+    assert changed is not None
+    assert changed.digest == newest.digest == "B"
+    assert changed.event_id == newest.event_id - 1
+    assert ledger.changed("visits", day(2)) is None
+
+
+def test_a_wiped_asset_has_no_records(lake: Lake, ledger: EventLog) -> None:
+    assert lake.run(SHOP, 0, 1).success
+    lake.instance.wipe_assets([dg.AssetKey("visits")])
+
+    assert ledger.made("visits", [day(0), day(1)]) == {}
+
+
+def test_records_are_read_in_a_number_of_queries_that_does_not_grow(
+    lake: Lake, ledger: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        report(lake, "visits", number, {"digest": "A"})
+    asked = []
+    fetch = lake.instance.fetch_materializations
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        asked.append(arguments)
+        return fetch(*arguments, **more)
+
+    monkeypatch.setattr(lake.instance, "fetch_materializations", counted)
+    assert len(ledger.made("visits", [day(number) for number in range(40)])) == 40
+    assert len(ledger.made("visits", [day(number) for number in range(40)])) == 40
+    assert len(asked) == 1
+
+
+def launched(lake: Lake, status: dg.DagsterRunStatus, tags: Mapping[str, str], *tables: str) -> None:
+    lake.instance.add_run(
+        dg.DagsterRun(
+            job_name="__ASSET_JOB",
+            run_id=str(uuid4()),
+            status=status,
+            tags=tags,
+            asset_selection=frozenset(map(dg.AssetKey, tables)) or None,
+            remote_job_origin=ORIGIN,
+        )
+    )
+
+
+RANGE = {"dagster/asset_partition_range_start": key(1), "dagster/asset_partition_range_end": key(3)}
+
+
+@pytest.mark.parametrize("status", list(dg.DagsterRunStatus), ids=str)
+def test_partitions_of_runs_that_have_not_ended_are_being_made(
+    lake: Lake, ledger: EventLog, status: dg.DagsterRunStatus
+) -> None:
+    launched(lake, status, RANGE, "visits")
+
+    running = running_spots(lake.instance, ledger.graph)
+
+    assert running == ({Spot("visits", day(number)) for number in (1, 2, 3)} if status in IN_FLIGHT else set())
+
+
+def test_what_a_run_makes_is_told_by_its_tags_and_its_selection(lake: Lake, ledger: EventLog) -> None:
+    def makes(tags: Mapping[str, str], *tables: str) -> set[Spot]:
+        launched(lake, dg.DagsterRunStatus.STARTED, tags, *tables)
+        found = running_spots(lake.instance, ledger.graph)
+        for run in lake.instance.get_runs():
+            lake.instance.delete_run(run.run_id)
+        return found
+
+    assert makes({"dagster/partition": key(2)}, "kept", "bad") == {Spot("bad", day(2))}, "one step"
+    assert makes({"dagster/partition": key(2)}, "bad") == {Spot("bad", day(2))}
+    assert makes({"dagster/partition": key(2)}) == {Spot(each, day(2)) for each in ("bad", "plain", "visits", "totals")}
+    assert makes({}, "visits") == set()
+    assert makes({"dagster/partition": "2024-02-28-05:00"}, "visits") == set()
+    assert makes({"dagster/partition": "eu|x"}, "visits") == set()
+    assert makes(RANGE, "landing") == set()
+    assert makes(RANGE, "unknown") == set()
+
+
+def test_days_far_from_any_history_cost_nothing(ledger: EventLog) -> None:
+    assert ledger.made("visits", [FIRST - timedelta(days=4000), FIRST + timedelta(days=4000)]) == {}

@@ -1,0 +1,302 @@
+"""A world for the upstream sensor: a graph of tables, sources that change, runs that somebody may launch, end and kill.
+
+The event log, the runs and the sensor are real. What is made up is what runs compute, and the daemon that submits them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+from dagster._core.events import StepMaterializationData
+from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
+
+from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT, PARTITION, RANGE_END, RANGE_START, EventLog
+from pipeline_assets.orchestration.changes.upstream_sensor import RUN_KEY_TAG, Memory, Tick
+from pipeline_assets.orchestration.graph import key_of
+from pipeline_assets.orchestration.retry.judgement import JUDGEMENTS_KEY
+from pipeline_assets.orchestration.retry.judgement import Judgement as Judged
+from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
+from pipeline_assets.rules.alerts import Severity
+from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.staleness import Spot
+
+FIRST = date(2024, 2, 27)
+START = datetime(2024, 4, 1, tzinfo=UTC)
+MAX_ATTEMPTS = 3
+Digests = dict[Spot, str]
+"""By upstream partition: what one partition was, or is to be, made from."""
+
+
+@dataclass(slots=True, repr=False, eq=False)
+class Attempt:
+    """One run: its partitions, what it has read of each, and what it has committed and not recorded yet."""
+
+    run_id: str
+    leads: tuple[str, ...]
+    days: Sequence[date]
+    tags: Mapping[str, str]
+    read: dict[Spot, Digests] = field(default_factory=dict)
+    committed: dict[Spot, Digests] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{'+'.join(self.leads)} {self.days[0]} to {self.days[-1]}>"
+
+    @property
+    def spots(self) -> list[Spot]:
+        return [Spot(lead, day) for lead in self.leads for day in self.days]
+
+    @property
+    def attempts(self) -> int:
+        return int(self.tags.get(ATTEMPTS_TAG, "0")) + 1
+
+
+@dataclass
+class World:
+    """Everything there is.
+
+    Args:
+        silent: tables whose records do not say what they were made from.
+        variety: how many contents a computed partition can have; the fewer, the more often it stays as it is.
+    """
+
+    instance: dg.DagsterInstance
+    graph: Graph
+    last_days: Mapping[str, date]
+    silent: frozenset[str] = frozenset()
+    variety: int = 3
+    now: datetime = START
+    cursor: str | None = None
+    heads: dict[Spot, str] = field(default_factory=dict)
+    recorded: dict[Spot, str] = field(default_factory=dict)
+    made_from: dict[Spot, Digests] = field(default_factory=dict)
+    running: dict[str, Attempt] = field(default_factory=dict)
+    submitted: list[Attempt] = field(default_factory=list)
+    to_retry: list[Attempt] = field(default_factory=list)
+    changes: Counter[Spot] = field(default_factory=Counter)
+
+    # What is there.
+
+    def inputs(self, spot: Spot, of: Mapping[Spot, str]) -> Digests:
+        """What a partition is made from, as far as it is there."""
+        first = self.graph.first_days[spot.table]
+        is_silent = spot.table in self.silent
+        return {each: digest for each, digest in self.window(spot, of).items() if each.day >= first or is_silent}
+
+    def window(self, spot: Spot, of: Mapping[Spot, str]) -> Digests:
+        """The same, with days from before its own history, which some assets read and others do not."""
+        windows = self.graph.reads(spot.table)
+        reads = [Spot(name, day) for name, window in windows for day in window.upstream_of(spot.day)]
+        return {each: of[each] for each in reads if each in of}
+
+    def ancestors(self, spot: Spot) -> set[Spot]:
+        """Partitions, by the leading tables of their steps, that it is made from, over any number of steps."""
+        upstream = {Spot(self.graph.lead(name), day) for name, day in self.window(spot, self.heads)}
+        return upstream.union(*map(self.ancestors, upstream))
+
+    def computable(self) -> Iterator[Spot]:
+        """Partitions whose inputs of the same day are recorded."""
+        for lead in self.graph.leads():
+            if lead in self.graph.sources:
+                continue
+            for day in days_between(self.graph.first_days[lead], self.last_days[lead]):
+                if all(Spot(name, day) in self.recorded for name, _ in self.graph.reads(lead)):
+                    yield Spot(lead, day)
+
+    def is_current(self, spot: Spot) -> bool:
+        """Made from what is recorded upstream now."""
+        return self.made_from.get(spot) == self.inputs(spot, self.recorded)
+
+    # What may happen.
+
+    def deliver(self, table: str, day: date, digest: str | None) -> None:
+        """A source reports a day."""
+        metadata = {"digest": digest} if digest else {}
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(key_of(table), partition=str(day), metadata=metadata)
+        )
+        if digest:
+            self.heads[Spot(table, day)] = digest
+            self._recorded(Spot(table, day))
+
+    def _recorded(self, spot: Spot) -> bool:
+        """The head is recorded; true when that was so before."""
+        if self.recorded.get(spot) == self.heads[spot]:
+            return True
+        self.recorded[spot] = self.heads[spot]
+        self.changes[spot] += 1
+        return False
+
+    def launch(self, leads: Sequence[str], days: Sequence[date], tags: Mapping[str, str] | None = None) -> Attempt:
+        """A run is started, by whomever."""
+        span = {RANGE_START: str(days[0]), RANGE_END: str(days[-1])}
+        attempt = Attempt(str(uuid4()), tuple(leads), days, {**span, **(tags or {})})
+        keys = frozenset(key_of(table) for lead in leads for table in self.graph.steps[lead])
+        self.instance.add_run(
+            dg.DagsterRun(
+                job_name="__ASSET_JOB",
+                run_id=attempt.run_id,
+                tags=attempt.tags,
+                asset_selection=keys,
+                status=dg.DagsterRunStatus.STARTED,
+            )
+        )
+        for lead in leads:
+            self._event(attempt, lead, "STEP_START", None)
+        self.running[attempt.run_id] = attempt
+        return attempt
+
+    def _event(self, attempt: Attempt, lead: str, kind: str, data: Any) -> None:
+        event = dg.DagsterEvent(kind, "__ASSET_JOB", step_key=lead, event_specific_data=data)
+        self.instance.report_dagster_event(event, attempt.run_id)
+
+    def read(self, attempt: Attempt, spot: Spot) -> None:
+        """A run reads the inputs of one of its partitions: what lies in the lake, recorded or not."""
+        attempt.read[spot] = self.inputs(spot, self.heads)
+
+    def commit(self, attempt: Attempt, spots: Collection[Spot]) -> None:
+        """A run publishes some of its partitions, those that it has an input for."""
+        for spot in spots:
+            if spot not in attempt.read:
+                self.read(attempt, spot)
+            inputs = attempt.read[spot]
+            if all(Spot(name, spot.day) in inputs for name, _ in self.graph.reads(spot.table)):
+                attempt.committed[spot] = inputs
+                listed = "".join(f"{table[-2:]}{day}{inputs[Spot(table, day)]}" for table, day in sorted(inputs))
+                for table in self.graph.steps[spot.table]:
+                    content = int(hashlib.blake2b(f"{listed}{table[-2:]}{spot.day}".encode()).hexdigest(), 16)
+                    self.heads[Spot(table, spot.day)] = str(content % self.variety)
+
+    def _record(self, attempt: Attempt) -> None:
+        for spot, inputs in attempt.committed.items():
+            self.made_from[spot] = inputs
+            told: dict[str, dict[str, str]] = {name.rpartition("/")[2]: {} for name, _ in self.graph.reads(spot.table)}
+            for each, digest in inputs.items():
+                told[each.table.rpartition("/")[2]][str(each.day)] = digest
+            for table in self.graph.steps[spot.table]:
+                one = Spot(table, spot.day)
+                unchanged = self._recorded(one)
+                metadata: dict[str, Any] = {
+                    "digest": self.heads[one],
+                    "unchanged": dg.MetadataValue.bool(unchanged),
+                    **({} if spot.table in self.silent else {"inputs": dg.MetadataValue.json(told)}),
+                }
+                made = dg.AssetMaterialization(key_of(one.table), partition=str(one.day), metadata=metadata)
+                self._event(attempt, spot.table, "ASSET_MATERIALIZATION", StepMaterializationData(made))
+
+    def succeed(self, attempt: Attempt) -> None:
+        """A run commits what is left, records all and ends."""
+        self.commit(attempt, [spot for spot in attempt.spots if spot not in attempt.committed])
+        self._record(attempt)
+        del self.running[attempt.run_id]
+        self.instance.report_dagster_event(
+            dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="__ASSET_JOB"), attempt.run_id
+        )
+
+    def fail(self, attempt: Attempt, *, transient: bool, wait_seconds: float = 60) -> dict[Spot, datetime | None]:
+        """A run fails at what it has not committed, and records the rest; when each may be tried again."""
+        self._record(attempt)
+        outlook: dict[Spot, datetime | None] = {}
+        for lead in attempt.leads:
+            failed = [spot for spot in attempt.spots if spot.table == lead and spot not in attempt.committed]
+            if not failed:
+                continue
+            may_retry = transient and attempt.attempts < MAX_ATTEMPTS
+            not_before = self.now + timedelta(seconds=wait_seconds) if may_retry else None
+            outlook |= dict.fromkeys(failed, not_before)
+            told = Judged(
+                attempt.run_id,
+                lead,
+                self.graph.steps[lead],
+                "network" if transient else "bug",
+                "network" if transient else "bug",
+                Severity.ALERT,
+                "it failed",
+                tuple(spot.day for spot in failed),
+                (),
+                may_retry,
+                not_before,
+                attempt.attempts,
+                MAX_ATTEMPTS if transient else 1,
+            )
+            judged = {JUDGEMENTS_KEY: dg.MetadataValue.json([told.as_json()])}
+            data = UserFailureData("x", "it failed", judged)  # type: ignore[no-untyped-call]
+            self._event(attempt, lead, "STEP_FAILURE", StepFailureData(None, data))  # type: ignore[no-untyped-call]
+        self._ended(attempt)
+        return outlook
+
+    def die(self, attempt: Attempt, *, is_retried: bool = False) -> None:
+        """The worker of a run is gone: what it committed has no record. Dagster may start the run again."""
+        if is_retried:
+            self.instance.add_run_tags(attempt.run_id, {"dagster/will_retry": "true"})
+            self.to_retry.append(attempt)
+        self._ended(attempt)
+
+    def retry_runs(self) -> None:
+        """Dagster's run retries do their work."""
+        for attempt in self.to_retry:
+            again = self.launch(attempt.leads, attempt.days, attempt.tags)
+            if attempt in self.submitted:
+                self.submitted.append(again)
+        self.to_retry.clear()
+
+    def cancel(self, attempt: Attempt) -> None:
+        """A run is stopped by somebody; what it committed is recorded."""
+        self._record(attempt)
+        self.instance.report_run_canceled(self._run(attempt))
+        del self.running[attempt.run_id]
+
+    def _ended(self, attempt: Attempt) -> None:
+        self.instance.report_run_failed(self._run(attempt))
+        del self.running[attempt.run_id]
+
+    def _run(self, attempt: Attempt) -> dg.DagsterRun:
+        run = self.instance.get_run_by_id(attempt.run_id)
+        assert run is not None
+        return run
+
+    # The daemon.
+
+    def evaluate(self, cursor: str | None) -> dg.SensorResult:
+        """One evaluation of the sensor, as the code server does it; nothing comes of it yet."""
+        ledger = EventLog(self.instance, self.graph)
+        log = logging.getLogger("world")
+        return Tick(ledger, None, Memory.of_cursor(cursor), self.last_days, self.now, log).run()
+
+    def tick(self, *, stores_cursor: bool = True, submits: int | None = None) -> list[Attempt]:
+        """Evaluate, store the cursor, submit the runs that were requested. A daemon that is killed does less."""
+        result = self.evaluate(self.cursor)
+        if stores_cursor:
+            self.cursor = result.cursor
+        return [run for request in (result.run_requests or [])[:submits] if (run := self.submit(request)) is not None]
+
+    def submit(self, request: dg.RunRequest) -> Attempt | None:
+        """A run for a request, unless there is one of its key already."""
+        assert request.run_key is not None
+        if self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: request.run_key}), limit=1):
+            return None
+        first = date.fromisoformat(request.tags.get(RANGE_START) or request.tags[PARTITION])
+        last = date.fromisoformat(request.tags.get(RANGE_END) or request.tags[PARTITION])
+        leads = dict.fromkeys(self.graph.lead(key.to_user_string()) for key in request.asset_selection or ())
+        attempt = self.launch(list(leads), days_between(first, last), {**request.tags, RUN_KEY_TAG: request.run_key})
+        self.submitted.append(attempt)
+        return attempt
+
+    def in_flight(self, without: Collection[str] = ()) -> set[Spot]:
+        """Partitions that are being made, or will be by Dagster's retries."""
+        running = [attempt for run_id, attempt in self.running.items() if run_id not in without]
+        return {spot for attempt in [*running, *self.to_retry] for spot in attempt.spots}
+
+    def close(self) -> None:
+        """End what still runs: the instance is shared."""
+        for attempt in list(self.running.values()):
+            self.die(attempt)
+        assert not self.instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT)))
