@@ -27,6 +27,7 @@ NAMES = (
     "read",
     "overwrite",
     "range_run",
+    "ticks",
     "retail",
     "bigday",
     "import_time",
