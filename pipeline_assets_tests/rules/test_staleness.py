@@ -234,6 +234,7 @@ def test_a_failure_is_not_repeated_with_the_same_inputs_and_holds_its_downstream
     assert state(found, "sales", 1) is State.HELD
     ledger.note("raw", 0, "new")
     assert requested(reaction(ledger, spots("events", 1), spots("sales", 1), answers=answers)) == [("events", 1, 1)]
+    assert state(reaction(ledger, spots("sales", 1), answers=answers), "sales", 1) is State.HELD, "nobody asked again"
 
 
 def test_a_failure_that_somebody_mended_lets_its_downstream_go() -> None:
@@ -305,6 +306,17 @@ def test_an_input_without_a_digest_is_held_against_the_time_of_its_record() -> N
 
     ledger.note("sales", 1, events={1: "A"})
     assert requested(reaction(ledger, spots("sales", 1))) == []
+
+
+def test_a_failure_with_an_input_without_a_digest_is_repeated_when_that_is_recorded_again() -> None:
+    ledger = Notes()
+    ledger.note("raw", 1, None)
+    want = reaction(ledger, spots("events", 1)).judged[Spot("events", DAYS[1])].want
+    answers = {Spot("events", DAYS[1]): Answer(want, succeeded=False)}
+    assert requested(reaction(ledger, spots("events", 1), answers=answers)) == []
+
+    ledger.note("raw", 1, None)
+    assert requested(reaction(ledger, spots("events", 1), answers=answers)) == [("events", 1, 1)]
 
 
 def test_many_days_are_one_request_and_steps_with_the_same_days_share_it() -> None:

@@ -247,6 +247,7 @@ def test_a_run_that_dagster_starts_again_is_still_under_way(world: World) -> Non
     land(world, "A", 0)
     tick(world)
     world.die(the_run(world, "ta"), is_retried=True)
+    land(world, "B", 0)
     assert tick(world) == []
     world.retry_runs()
     assert tick(world) == []
@@ -285,8 +286,8 @@ def test_a_daemon_that_lost_its_newest_cursor_doubles_no_run(world: World, ends:
 
 
 def test_a_day_that_is_not_over_where_it_is_made_is_requested_when_it_is(world: World) -> None:
-    land(world, "A", LAST + 1)
-    assert tick(world) == []
+    land(world, "A", 0, LAST + 1)
+    assert everything_succeeds(world) == ["ta 0", "tb+tc 0"]
     assert tick(world) == []
     world.last_days = {table: day(LAST + 1) for table in world.last_days}
 
@@ -306,7 +307,8 @@ def test_a_step_that_is_known_by_another_table_now_keeps_its_failures(world: Wor
     world.graph = replace(world.graph, tables=tables, steps=steps, first_days=days)
     world.last_days = {**world.last_days, joined: day(LAST)}
 
-    assert tick(world) == []
+    land(world, "A", 0)
+    assert tick(world) == [], "the same was delivered again"
     land(world, "B", 0)
     assert tick(world) == ["ta_also 0"]
 

@@ -171,6 +171,15 @@ def test_a_day_whose_folder_is_taken_away_is_reported_as_empty(zone: Zone) -> No
     assert zone.digests(ago(2))[-1] == LandingZone(zone.root).fingerprint(ago(2), [])
 
 
+def test_a_day_whose_files_are_gone_for_a_moment_is_not_reported_as_empty(zone: Zone) -> None:
+    path = zone.drop(ago(2))
+    zone.settle()
+    path.unlink()
+    assert zone.tick() == []
+    zone.drop(ago(2))
+    assert zone.settle() == []
+
+
 def test_a_day_that_is_not_over_and_one_before_the_history_are_left_alone(zone: Zone) -> None:
     zone.drop(TODAY)
     zone.drop(FIRST - timedelta(days=1))
