@@ -26,7 +26,7 @@ DAYS = days_between(FIRST, FIRST + timedelta(days=3))
 WINDOWS = [same_day(), trailing(days=2), trailing(days=3), arrivals(lateness_days=1)]
 ENDS = ["succeeds", "succeeds", "goes on", "goes on", "may pass", "fails", "dies", "is retried", "stops"]
 TICKS_TO_REST = 60
-STORIES, ACTIONS = 30, 30
+STORIES, ACTIONS = 30, 25
 NUMBERS = count()
 """All worlds share an instance: making one takes as long as a story."""
 
