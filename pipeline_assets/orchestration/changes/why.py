@@ -72,13 +72,13 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     ledger, lead = EventLog(instance, graph), Spot(graph.lead(table), day)
     memory, is_running = _memory(instance)
     running = running_spots(instance, graph) | backfilled_spots(instance, graph, assets)
-    asked = {spot: key for key, each in memory.asked.items() for spot in each.wants}
+    asked = {spot for each in memory.asked.values() for spot in each.wants}
     failed = {**memory.refused, **{spot: want for each in memory.later for spot, want in each.wants.items()}}
     answers = {spot: Answer(want, succeeded=False) for spot, want in failed.items()}
     if table in graph.sources:
         judgement = Judgement(State.CURRENT)
     else:
-        judgement = react(graph, {lead}, ledger, running=running | asked.keys(), answers=answers).judged[lead]
+        judgement = react(graph, {lead}, ledger, running=running | asked, answers=answers).judged[lead]
     record = ledger.made(table, [day]).get(day)
     stored = _stored(instance, table, record)
     run = instance.get_run_by_id(stored.run_id) if stored and stored.run_id else None
