@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -10,13 +11,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pipeline_assets.report.words import duration
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import JustifyMethod
 
     from pipeline_assets.orchestration.progress import DayDone
 
 PIPE_WIDTH = 160
 """Columns when the output is no terminal: a log should not fold at the 80 that nobody looks at."""
+
+SECONDS_BETWEEN_LINES = 5
 
 
 def _console(*, stderr: bool) -> Console:
@@ -117,13 +124,80 @@ class RunView:
         return table
 
 
-def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """A plain table; numbers go to the right."""
+class BackfillView:
+    """One bar over all partitions of a backfill, with rate and time left. Without a terminal: a line now and then.
+
+    Args:
+        planned: partitions by table.
+        done: of these, before.
+        on_stderr: stdout is for a program.
+    """
+
+    def __init__(self, planned: Mapping[str, int], done: Mapping[str, int], *, on_stderr: bool = False) -> None:
+        self._console = stderr if on_stderr else console
+        self._planned, self._done = dict(planned), dict(done)
+        self._before, self._began, self._told = sum(done.values()), time.monotonic(), time.monotonic()
+        self._failed = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("partitions"),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("backfill", total=sum(planned.values()), completed=self._before, note="")
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._progress.stop()
+
+    def say(self, sentence: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(sentence, markup=False)
+
+    def day_done(self, event: DayDone) -> None:
+        """Count one finished partition."""
+        self._failed += event.error is not None
+        self._done[event.table] += event.error is None
+        self._show(f"{event.table} {event.day}")
+
+    def done(self, counts: Mapping[str, int]) -> None:
+        """Partitions that are done by now, of some tables."""
+        if any(self._done[table] != count for table, count in counts.items()):
+            self._done |= counts
+            self._show(", ".join(f"{table} {count} of {self._planned[table]}" for table, count in counts.items()))
+
+    def _show(self, at: str) -> None:
+        done, total, now = sum(self._done.values()), sum(self._planned.values()), time.monotonic()
+        rate = (done - self._before) / max(now - self._began, 1e-9)
+        left = f", about {duration((total - done - self._failed) / rate)} left" if rate else ""
+        note = f"{at}, {rate:,.1f}/s{left}" + (f", {self._failed} failed" if self._failed else "")
+        self._progress.update(self._task, completed=done, note=note)
+        if not self._console.is_terminal and now - self._told >= SECONDS_BETWEEN_LINES:
+            self._told = now
+            self._console.print(f"{done:,} of {total:,} partitions, {note}", markup=False)
+
+
+def grid(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, unbroken: int = 0
+) -> Table:
+    """A plain table; numbers go to the right.
+
+    Args:
+        unbroken: so many columns, from the left, keep their width where there is too little of it.
+    """
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     listed = [list(row) for row in rows]
     for index, name in enumerate(columns):
-        numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        told = [row[index] for row in listed if row[index] is not None]
+        numeric = bool(told) and all(isinstance(value, int | float) for value in told)
+        justify: JustifyMethod = "right" if numeric else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=index < unbroken)
     for row in listed:
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -16,6 +16,7 @@ from pipeline_assets.assets.sla_report import sla_report_asset
 from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.alerts.sensor import alerts_sensor, missed_slas
+from pipeline_assets.orchestration.backfill.safety_net import safety_net
 from pipeline_assets.orchestration.changes.landing_sensor import landing_sensor, rescan_job
 from pipeline_assets.orchestration.changes.upstream_sensor import upstream_sensor
 from pipeline_assets.orchestration.sla.judging import sla_sensor
@@ -55,20 +56,36 @@ def build_definitions(settings: Settings, *, today: date | None = None) -> dg.De
         lateness_days=settings.lateness_days,
         backfill_policy=policy,
     )
-    resources = {"io_manager": ParquetIOManager(root=str(settings.store), history=settings.history)}
+    manager = ParquetIOManager(root=str(settings.store), history=settings.history)
+    resources = {"io_manager": manager}
     watched = dg.Definitions(assets=tables, resources=resources)
     report = sla_report_asset(
         watched, days=days, store=settings.store, dagster_url=settings.dagster_url, backfill_policy=policy
+    )
+    net = safety_net(
+        watched,
+        store=manager.store(),
+        landing={LANDING: landing},
+        timezone=settings.timezone,
+        default_status=(
+            dg.DefaultScheduleStatus.RUNNING if settings.sensors == "running" else dg.DefaultScheduleStatus.STOPPED
+        ),
     )
     return dg.Definitions(
         assets=[*tables, report],
         asset_checks=on_time_check(watched),
         sensors=_sensors(settings, days, landing, watched, report.key),
-        jobs=[rescan_job(landing, table=LANDING, days=days)],
+        jobs=[rescan_job(landing, table=LANDING, days=days), net.job],
+        schedules=[net.schedule],
         resources=resources,
         # A process per step costs seconds and buys nothing for days of this size; runs are what is parallel.
         executor=dg.in_process_executor,
     )
+
+
+def landing_zones(settings: Settings) -> dict[str, Landing]:
+    """Where the files of each source table lie."""
+    return {LANDING: _landing(settings)}
 
 
 def _landing(settings: Settings) -> Landing:

@@ -19,7 +19,8 @@ Grouped by what a handler would do. `kind` is stable: alerts, retry rules and ex
     |-- LandingInProgress       kind "landing_in_progress" a landing file that is still being written
     |-- LandingUnavailable      kind "landing_unavailable" a server that is down, busy, or hung up in the middle
     |-- PartitionConflict       kind "conflict"            another run published this partition meanwhile
-    `-- StoreBusy               kind "busy"                a lock that was not free in time
+    |-- StoreBusy               kind "busy"                a lock that was not free in time
+    `-- WorkerDied              kind "worker_died"         a process that this one had started for a backfill is gone
 """
 
 from __future__ import annotations
@@ -124,3 +125,9 @@ class StorageFull(PipelineError):
     """The file system has no space or quota left. What was published before is still there."""
 
     kind = "storage_full"
+
+
+class WorkerDied(PipelineError):
+    """A process that carried out runs of a backfill is gone. What it had committed stands."""
+
+    kind = "worker_died"

@@ -296,7 +296,7 @@ def test_demo_fills_the_landing_zone_and_refuses_one_that_is_in_use(pipeline: Pi
 
 def test_ctrl_c_in_the_middle_keeps_what_was_committed_and_the_same_command_goes_on(landed: Path, home: Path) -> None:
     command = [sys.executable, "-c", "from pipeline_assets.cli import main; main()", "run"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     process = subprocess.Popen(
         command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets import cli
+from pipeline_assets.cli.sla import show_sla
 from pipeline_assets.rules.sla import SlaReport
 from pipeline_assets_tests.report import reports
 from pipeline_assets_tests.report.reports import LAST, miss, report_of, table_of
@@ -106,7 +107,7 @@ def test_what_cannot_be_asked_for_ends_with_two_and_says_why(
 
 
 def shown(report: SlaReport, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    cli._show_sla(report)
+    show_sla(report)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip()]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Required, TypedDict, Unpack, overload
 
 import dagster as dg
 
+from pipeline_assets.orchestration.backfill.tags import SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.daily_run import DailyRun, DailySpec
 from pipeline_assets.orchestration.findings import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK
 from pipeline_assets.orchestration.parquet_io import ParquetIOManager
@@ -79,7 +80,8 @@ def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> A
         drops_rows: the function returns its accounting, and every partition is checked against it.
         dead_letter: the table, among several, that holds the rejected rows.
         io_manager_key: a resource that is a ParquetIOManager; "io_manager" unless stated.
-        code_version: derived from the function's own source, its contract and its params unless stated.
+        code_version: derived from the code of the function and of what it uses, its contract and its params unless
+            stated.
         backfill_policy: a range in one run unless stated.
         due: when the partition of a day must be there, `by("06:00")`; of all tables that the function makes.
         retry_policy: as in dagster.asset, but only for what Dagster itself raises: what the function, its inputs or
@@ -123,6 +125,7 @@ def _asset_of(
         contracts=contracts,
         asset_keys=keys,
         windows=dict(ins or {}),
+        deps=tuple(deps or {}),
         params=dict(params or {}),
         checks=tuple(checks),
         drops_rows=drops_rows,
@@ -185,13 +188,14 @@ def _asset_of(
                 allow_retries=False,
             )
         days = [date.fromisoformat(key) for key in context.partition_keys]
+        skips = context.run.tags.get(SKIP_UNCHANGED_TAG) == "true"
         ended = partitions_def.get_last_partition_key()
         history = (partitions_def.start.date(), date.fromisoformat(ended) if ended else max(days))
         retrying = manager.retrying()
         with judged(context, retrying, days=days):
             step = step_of(context, retrying)
             begin(step, context)
-            yield from DailyRun(spec, context, manager.store(), inputs, days, history, step).execute()
+            yield from DailyRun(spec, context, manager.store(), inputs, days, history, step, skips).execute()
 
     return compute
 

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline_assets.errors import ContractBroken, PartitionMismatch
 from pipeline_assets.orchestration import progress
-from pipeline_assets.orchestration.findings import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK, Findings
+from pipeline_assets.orchestration.audit import Audit
+from pipeline_assets.orchestration.findings import INPUTS_CHECK, Findings
 from pipeline_assets.orchestration.frames import FrameKind, Result, frame_kinds, streams_of
 from pipeline_assets.orchestration.outcome import Outcome
-from pipeline_assets.orchestration.record import Record
-from pipeline_assets.orchestration.retry.attempts import Earlier, leave, recall
-from pipeline_assets.orchestration.staging import StagedRows, located
-from pipeline_assets.orchestration.upstream import Inputs
-from pipeline_assets.rules.accounting import Accounting
-from pipeline_assets.rules.checks import Finding
-from pipeline_assets.rules.reach import ranges_of
+from pipeline_assets.orchestration.record import Record, Rewritten
+from pipeline_assets.orchestration.retry.attempts import Earlier, note, recall
+from pipeline_assets.orchestration.staging import StagedRows
+from pipeline_assets.orchestration.unchanged import Unchanged
+from pipeline_assets.orchestration.upstream import Inputs, Upstream
+from pipeline_assets.rules.windows import same_day
 from pipeline_assets.store import Partition
 
 if TYPE_CHECKING:
@@ -33,13 +32,15 @@ if TYPE_CHECKING:
     from datetime import date
 
     from pipeline_assets.orchestration.retry.step import Step
-    from pipeline_assets.orchestration.upstream import Read, Upstream
+    from pipeline_assets.orchestration.upstream import Read
     from pipeline_assets.rules.checks import Check
     from pipeline_assets.rules.contract import Contract
     from pipeline_assets.rules.windows import Window
     from pipeline_assets.store import LocalStore, Version
 
 LOG_EVERY_SECONDS = 5.0
+NOTE_EVERY_SECONDS = 1.0
+"""So much work is lost with a worker that is killed; a note takes a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class DailySpec:
     contracts: Mapping[str, Contract]
     asset_keys: Mapping[str, dg.AssetKey]
     windows: Mapping[str, Window]
+    deps: Sequence[str]
+    """Upstream assets that the function reads by itself."""
     params: Mapping[str, Any]
     checks: tuple[Check, ...]
     drops_rows: bool
@@ -79,15 +82,25 @@ class DailyRun:
     history: tuple[date, date]
     """First day, and the last one that is over."""
     step: Step
+    skips_unchanged: bool = False
+    """Days that need no computing are recorded as they are."""
     _earlier: Earlier = field(default_factory=Earlier)
-    _outcome: Outcome[dict[str, Record]] = field(init=False)
+    _outcome: Outcome[dict[str, Record | Rewritten]] = field(init=False)
     _findings: Findings = field(init=False)
+    _audit: Audit = field(init=False)
     _expected: dict[Partition, Version | None] = field(default_factory=dict)
+    _noted: set[date] = field(default_factory=set)
+    _unchanged: Unchanged = field(init=False)
+    _heads: dict[str, Upstream] = field(init=False)
 
     def __post_init__(self) -> None:
         self._outcome = Outcome(self.spec.main, self.days, self.step, piecewise=True)
         warnings = {INPUTS_CHECK, *(each.name for each in self.spec.checks if not each.blocking)}
         self._findings = Findings(self.spec.asset_keys, warnings)
+        self._audit = Audit(self.spec, self._findings)
+        self._unchanged = Unchanged(self.spec, self.store, self.upstreams, self.history)
+        tables = {table: "/".join(key.path) for table, key in self.spec.asset_keys.items()}
+        self._heads = {table: Upstream(self.store, name) for table, name in tables.items()}
 
     def execute(self) -> Iterator[Any]:
         """Commit every day and yield what Dagster records.
@@ -98,6 +111,8 @@ class DailyRun:
         """
         self._look_at_heads()
         self._recall()
+        if self.skips_unchanged:
+            self._unchanged.look_up(self.step.instance, self.days)
         try:
             self._commit_days()
         except BaseException:
@@ -106,14 +121,13 @@ class DailyRun:
             yield from self._findings.results()
             raise
         finally:
-            for upstream in self.upstreams.values():
+            for upstream in (*self.upstreams.values(), *self._heads.values()):
                 upstream.close()
         yield from self._findings.results()
-        for table, key in self.spec.asset_keys.items():
-            for day, recorded in self._earlier.committed.items():
-                self.context.add_asset_metadata(recorded[key], asset_key=key, partition_key=str(day))
-            for day, records in self._outcome.committed.items():
-                self.context.add_asset_metadata(records[table].metadata(), asset_key=key, partition_key=str(day))
+        for day, recorded in self._settled():
+            for key, metadata in recorded.items():
+                self.context.add_asset_metadata(metadata, asset_key=key, partition_key=str(day))
+        for key in self.spec.asset_keys.values():
             yield dg.MaterializeResult(asset_key=key)
 
     def _look_at_heads(self) -> None:
@@ -126,14 +140,12 @@ class DailyRun:
 
     def _recall(self) -> None:
         """Days that earlier attempts of this step settled are not computed again."""
-        earlier = recall(self.step)
+        earlier, days = recall(self.step, self.spec.code_version), set(self.days)
         # A commit that was replaced since is another one's; what it is now, only computing the day again tells.
-        committed = {
-            day: each for day, each in earlier.committed.items() if day in self.days and self._is_head(day, each)
-        }
-        given_up = {day: failed for day, failed in earlier.given_up.items() if day not in committed}
+        committed = {day: each for day, each in earlier.committed.items() if day in days and self._is_head(day, each)}
+        given_up = {day: failed for day, failed in earlier.given_up.items() if day in days and day not in committed}
         found = tuple(each for each in earlier.found if each[2] in committed or each[2] in given_up)
-        self._earlier = Earlier(committed, given_up, found)
+        self._earlier = Earlier(committed, given_up, found, earlier.recorded)
         self._outcome.recorded = committed.keys()
         self._outcome.failed.update(given_up)
         for noted in found:
@@ -144,24 +156,36 @@ class DailyRun:
             head = self.store.head(self.spec.partition(table, day))
             if head is None or key not in recorded or recorded[key]["digest"].value != head.digest:
                 return False
+            if recorded[key]["code_version"].value != self.spec.code_version:
+                return False
         return True
 
     def _record_committed(self) -> None:
-        for day, records in self._outcome.committed.items():
-            for table, key in self.spec.asset_keys.items():
-                self.context.log_event(
-                    dg.AssetMaterialization(key, partition=str(day), metadata=records[table].metadata())
-                )
+        for day, recorded in self._settled():
+            for key, metadata in recorded.items():
+                if (key, day) not in self._earlier.recorded or day in self._outcome.committed:
+                    self.context.log_event(dg.AssetMaterialization(key, partition=str(day), metadata=metadata))
+
+    def _settled(self) -> Iterator[tuple[date, Mapping[dg.AssetKey, Mapping[str, Any]]]]:
+        """Committed days of this attempt and those before, with the metadata of their records."""
+        yield from self._earlier.committed.items()
+        for day in self._outcome.committed:
+            yield day, self._metadata(day)
+
+    def _metadata(self, day: date) -> dict[dg.AssetKey, dict[str, Any]]:
+        """Of the records of a day that this attempt committed."""
+        records = self._outcome.committed[day]
+        return {key: records[table].metadata() for table, key in self.spec.asset_keys.items()}
 
     def _commit_days(self) -> None:
-        began = logged = time.monotonic()
-        rows = 0
+        began = logged = noted = time.monotonic()
+        rows = skipped = 0
         untold = []
         for done, day in enumerate(self.days, start=1):
             if day in self._outcome.recorded or day in self._outcome.failed:
                 continue
             started = time.monotonic()
-            self._outcome.attempt(day, partial(self._commit, day))
+            self._outcome.attempt(day, partial(self._settle, day))
             records = self._outcome.committed.get(day, {})
             now = time.monotonic()
             report = partial(self._report, day, done, records, now - started)
@@ -171,27 +195,64 @@ class DailyRun:
                 report()
             if self._outcome.is_hopeless:
                 break
-            rows += sum(record.rows for record in records.values())
+            rows += sum(record.rows for record in records.values() if isinstance(record, Record))
+            skipped += any(isinstance(record, Rewritten) for record in records.values())
             if now - logged >= LOG_EVERY_SECONDS or (done == len(self.days) > 1):
                 self.context.log.info(
                     f"{self.spec.main}: {done} of {len(self.days)} days, {rows / max(now - began, 1e-9):,.0f} rows/s"
                 )
                 logged = now
-        if self._outcome.failed:
-            raised = self._outcome.failure()
-            if isinstance(raised, dg.RetryRequested):
-                self._leave()
-            else:
-                for report in untold:
-                    report()
-            raise raised
+            if now - noted >= NOTE_EVERY_SECONDS:
+                self._note()
+                noted = now
+        if skipped:
+            self.context.log.info(
+                f"{self.spec.main}: {skipped} of {len(self.days)} days were not computed: the code and all inputs are "
+                "those of their records"
+            )
+        self._raise_failure(untold)
 
-    def _leave(self) -> None:
-        outcome = self._outcome
-        settled = {*outcome.recorded, *outcome.committed, *outcome.given_up}
-        if settled:
-            found = tuple(each for each in self._findings.noted() if each[2] in settled)
-            leave(self.context, self.step, Earlier(given_up=outcome.given_up, found=found))
+    def _raise_failure(self, untold: Sequence[Callable[[], None]]) -> None:
+        if not self._outcome.failed:
+            return
+        raised = self._outcome.failure()
+        if isinstance(raised, dg.RetryRequested):
+            self._note()
+        else:
+            for report in untold:
+                report()
+        raise raised
+
+    def _note(self) -> None:
+        """Write down the days settled since the last time."""
+        committed = {day: self._metadata(day) for day in self._outcome.committed if day not in self._noted}
+        given_up = {day: failed for day, failed in self._outcome.given_up.items() if day not in self._noted}
+        fresh = committed.keys() | given_up.keys()
+        if fresh:
+            found = tuple(each for each in self._findings.noted() if each[2] in fresh)
+            self._noted |= fresh
+            settled = len(self._noted) + len(self._outcome.recorded)
+            told = f"{self.spec.main}: {settled} of {len(self.days)} days are settled"
+            note(self.context, self.step, self.spec.code_version, told, Earlier(committed, given_up, found))
+
+    def _settle(self, day: date) -> dict[str, Record | Rewritten]:
+        """Commit a day, or find that it needs no computing; then it is checked as if it had been."""
+        found = self._unchanged.record(day)
+        if found is None:
+            return dict(self._commit(day))
+        records, inputs = found
+        for table in records:
+            self._audit.note_kept(table, day)
+        self._audit.note_missing_inputs(day, inputs)
+        books = records[self.spec.main].accounting
+        if books is not None:
+            self._audit.note_books(day, books, books.kept, books.rejected)
+        rows = {table: partial(self._read_head, table, day) for table in records}
+        self._audit.check(day, rows, partial(self._frame, day))
+        return dict(records)
+
+    def _read_head(self, table: str, day: date, kind: FrameKind) -> Any:
+        return self._heads[table].read(day, same_day(), kind, self.history).frame
 
     def _commit(self, day: date) -> dict[str, Record]:
         """Compute, stage, audit and publish every table of one day."""
@@ -212,13 +273,13 @@ class DailyRun:
                 stack.callback(one.abandon)
             single = len(staged) == 1
             for table, frame in [(spec.main, rows)] if single else streams_of(rows, staged):
-                self._audited(table, day, partial(staged[table].write, frame))
+                self._audit.within_contract(table, day, partial(staged[table].write, frame))
             for table, one in staged.items():
-                self._audited(table, day, one.close)
-                self._findings.note(table, CONTRACT_CHECK, day, Finding(passed=True, message="every row keeps it"))
-            self._note_missing_inputs(day, reads)
-            accounting = self._account(day, result, staged)
-            self._check(day, staged)
+                self._audit.within_contract(table, day, one.close)
+                self._audit.note_kept(table, day)
+            self._audit.note_missing_inputs(day, {name: read.inputs for name, read in reads.items()})
+            accounting = self._audit.account(day, result, staged)
+            self._audit.check(day, {table: one.read for table, one in staged.items()}, partial(self._frame, day))
             # The main table last: who reads it finds what was rejected from it.
             published = {
                 table: self.store.publish(one.staged, expected=self._expected[spec.partition(table, day)])
@@ -243,78 +304,13 @@ class DailyRun:
             for table, one in staged.items()
         }
 
+    def _frame(self, day: date, name: str, kind: FrameKind) -> Any:
+        return self._read(name, day, kind).frame
+
     def _read(self, name: str, day: date, kind: FrameKind) -> Read:
         return self.upstreams[name].read(day, self.spec.windows[name], kind, self.history)
 
-    def _note_missing_inputs(self, day: date, reads: Mapping[str, Read]) -> None:
-        if all(window.is_single_day for window in self.spec.windows.values()):
-            return
-        missing = {name: read.inputs.missing for name, read in reads.items() if read.inputs.missing}
-        listed = "; ".join(f"{name} of {_folded(days)}" for name, days in missing.items())
-        message = f"{self.spec.partition(self.spec.main, day)} was made without " + (listed or "gaps")
-        self._findings.note(self.spec.main, INPUTS_CHECK, day, Finding(not missing, message))
-
-    def _audited(self, table: str, day: date, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except (ContractBroken, PartitionMismatch) as error:
-            placed = located(error, self.spec.partition(table, day))
-            self._findings.note(table, CONTRACT_CHECK, day, Finding(passed=False, message=str(placed)))
-            raise placed from error
-
-    def _account(self, day: date, result: Result | None, staged: Mapping[str, StagedRows]) -> Accounting | None:
-        """The day's books, held against the rows that were really staged."""
-        spec = self.spec
-        if not spec.drops_rows:
-            return None
-        partition = spec.partition(spec.main, day)
-        if result is None:
-            msg = f"{partition}: the asset drops rows, so its function returns Result(rows, accounting)"
-            raise ContractBroken(msg)
-        books = result.accounting() if callable(result.accounting) else result.accounting
-        kept = staged[spec.main].rows
-        rejected = staged[spec.dead_letter].rows if spec.dead_letter else books.rejected
-        balanced = books.unaccounted == 0 and books.kept == kept and books.rejected == rejected
-        numbers = {
-            "read": books.read,
-            "kept": kept,
-            "duplicates": books.duplicates,
-            "rejected": rejected,
-            "unaccounted": books.read - kept - books.duplicates - rejected,
-        }
-        message = f"{partition}: {books}; staged: {kept} kept, {rejected} rejected"
-        self._findings.note(spec.main, ACCOUNTING_CHECK, day, Finding(balanced, message, numbers))
-        if not balanced:
-            raise ContractBroken(f"{message}. Rows must not vanish: the partition was not published.")
-        return books
-
-    def _check(self, day: date, staged: Mapping[str, StagedRows]) -> None:
-        spec, blocked = self.spec, []
-        for check in spec.checks:
-            kinds = frame_kinds(check.function)
-            arguments: dict[str, Any] = {}
-            for name, kind in kinds.items():
-                wanted = kind or FrameKind.TABLE
-                if name in staged:
-                    arguments[name] = staged[name].read(wanted)
-                elif name in spec.windows:
-                    arguments[name] = self._read(name, day, wanted).frame
-                elif name in spec.params:
-                    arguments[name] = spec.params[name]
-                elif name == "day":
-                    arguments[name] = day
-            finding = check.function(**arguments)
-            if not isinstance(finding, Finding):
-                msg = f"check {check.name} returned a {type(finding).__name__}; a check returns a Finding"
-                raise TypeError(msg)
-            self._findings.note(spec.main, check.name, day, finding)
-            if check.blocking and not finding.passed:
-                blocked.append(f"{check.name}: {finding.message}")
-        if blocked:
-            msg = f"{spec.partition(spec.main, day)}: {'; '.join(blocked)}. The partition was not published."
-            raise ContractBroken(msg)
-
-    def _report(self, day: date, done: int, records: Mapping[str, Record], seconds: float) -> None:
+    def _report(self, day: date, done: int, records: Mapping[str, Record | Rewritten], seconds: float) -> None:
         error = self._outcome.failed.get(day)
         for table, key in self.spec.asset_keys.items():
             record = records.get(table)
@@ -330,12 +326,9 @@ class DailyRun:
                     read=books.read if books else rows,
                     duplicates=books.duplicates if books else 0,
                     rejected=books.rejected if books else 0,
-                    unchanged=record.published.unchanged if record else False,
+                    unchanged=record.unchanged if record else False,
                     seconds=seconds,
+                    skipped=isinstance(record, Rewritten),
                     error=None if error is None else str(error),
                 )
             )
-
-
-def _folded(days: Sequence[date]) -> str:
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ranges_of(days))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -43,6 +44,17 @@ def daily_graph(assets: Any) -> Graph:
             if (days := _days_per_run(assets.get(key).backfill_policy)) is not None
         },
     )
+
+
+def last_days(assets: Any) -> dict[str, date]:
+    """The last day that is over of every daily table of an asset graph."""
+    found = {}
+    for key in assets.get_all_asset_keys():
+        partitions = assets.get(key).partitions_def
+        if has_days(partitions):
+            last = partitions.get_last_partition_key()
+            found[key.to_user_string()] = date.fromisoformat(last) if last else date.min
+    return found
 
 
 def key_of(table: str) -> dg.AssetKey:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DayDone:
-    """One day of one table was finished. `error` is None when it was committed."""
+    """One day of one table was finished.
+
+    Args:
+        skipped: it needed no computing, and was not computed.
+        error: None when it was committed.
+    """
 
     table: str
     day: date
@@ -26,6 +31,7 @@ class DayDone:
     rejected: int
     unchanged: bool
     seconds: float
+    skipped: bool = False
     error: str | None = None
 
 

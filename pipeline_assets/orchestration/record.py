@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
+from pipeline_assets.orchestration.table_keys import KEY_CONSTRAINT
+from pipeline_assets.rules.accounting import Accounting
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline_assets.orchestration.upstream import Inputs
-    from pipeline_assets.rules.accounting import Accounting
     from pipeline_assets.rules.contract import Contract
     from pipeline_assets.store import Published
 
@@ -40,6 +42,11 @@ class Record:
     accounting: Accounting | None = None
     inputs: Mapping[str, Inputs] = field(default_factory=dict)
     contract: Contract | None = None
+
+    @property
+    def unchanged(self) -> bool:
+        """True if the commit before it had the same digest."""
+        return self.published.unchanged
 
     def metadata(self) -> dict[str, Any]:
         """As Dagster metadata of one partition's materialization."""
@@ -71,8 +78,49 @@ class Record:
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A record that is written again as it was, as its partition needed no computing.
+
+    Args:
+        before: metadata of the record.
+        skipped: why.
+    """
+
+    before: Mapping[str, dg.MetadataValue[Any]]
+    skipped: str
+
+    @property
+    def rows(self) -> int:
+        """Of the partition."""
+        return int(self._count("dagster/row_count") or 0)
+
+    @property
+    def accounting(self) -> Accounting | None:
+        """As it was; None for a table that has none."""
+        read = self._count("rows_read")
+        if read is None:
+            return None
+        return Accounting(read, self.rows, self._count("rows_duplicate") or 0, self._count("rows_rejected") or 0)
+
+    @property
+    def unchanged(self) -> bool:
+        """Always."""
+        return True
+
+    def metadata(self) -> dict[str, Any]:
+        """As Dagster metadata of one partition's materialization."""
+        told = {"unchanged": dg.MetadataValue.bool(True), "skipped": dg.MetadataValue.text(self.skipped)}
+        return {**self.before, **told}
+
+    def _count(self, name: str) -> int | None:
+        value = self.before[name].value if name in self.before else None
+        return value if isinstance(value, int) else None
+
+
 def table_schema(schema: pa.Schema, contract: Contract | None = None) -> dg.TableSchemaMetadataValue:
     """Column names, types and descriptions for the Dagster UI."""
+    key = contract.key if contract else ()
     described = {column.name: column.description for column in contract.columns} if contract else {}
     return dg.MetadataValue.table_schema(
         dg.TableSchema(
@@ -81,7 +129,9 @@ def table_schema(schema: pa.Schema, contract: Contract | None = None) -> dg.Tabl
                     field.name,
                     type=str(field.type),
                     description=described.get(field.name) or None,
-                    constraints=dg.TableColumnConstraints(nullable=field.nullable),
+                    constraints=dg.TableColumnConstraints(
+                        nullable=field.nullable, other=[KEY_CONSTRAINT] if field.name in key else []
+                    ),
                 )
                 for field in schema
             ]

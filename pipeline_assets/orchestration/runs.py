@@ -15,7 +15,7 @@ from pipeline_assets.orchestration.graph import daily_graph
 from pipeline_assets.rules.reach import Table, days_to_compute, ranges_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -113,28 +113,28 @@ def plan_range(
     return runs
 
 
-def execute(defs: dg.Definitions, run: PlannedRun, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """Execute one run in this process; it is seen in the UI like any other. A failure is in the result, not raised.
-
-    Raises:
-        KeyboardInterrupt: the run was interrupted; Dagster has recorded it as failed.
-    """
-    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+def execute(
+    defs: dg.Definitions, run: PlannedRun, instance: dg.DagsterInstance, tags: Mapping[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
+    """Execute one run in this process; it is seen in the UI like any other. A failure is in the result, not raised."""
+    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         asset_selection=list(run.keys),
         tags={
             RANGE_START: run.first.isoformat(),
             RANGE_END: run.last.isoformat(),
             "pipeline/launched_by": "cli",
+            **(tags or {}),
         },
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
-    for event in result.all_events:
-        error = event.step_failure_data.error if event.is_step_failure else None
-        if error is not None and error.cls_name in INTERRUPTED:
-            raise KeyboardInterrupt
-    return result
+
+
+def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """True when somebody stopped it; Dagster has recorded it as failed."""
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return any(error is not None and error.cls_name in INTERRUPTED for error in errors)
 
 
 def failures_of(result: dg.ExecuteInProcessResult) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -100,3 +101,11 @@ def ranges_of(days: Sequence[date]) -> list[tuple[date, date]]:
         else:
             ranges.append((day, day))
     return ranges
+
+
+def parts_of(first: date, last: date, days: int | None) -> list[tuple[date, date]]:
+    """A stretch in parts of so many days, the last one shorter; whole if `days` is None."""
+    if days is None:
+        return [(first, last)]
+    starts = [first + timedelta(days=offset) for offset in range(0, (last - first).days + 1, days)]
+    return [(start, min(start + timedelta(days=days - 1), last)) for start in starts]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pipeline_assets.rules.reach import ranges_of
+from pipeline_assets.rules.reach import parts_of, ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -48,6 +48,9 @@ class Made:
         made_from: digests by upstream table and day; a table that is not in it was not recorded.
         recorded_at: after the commit.
         began_at: before any input was read.
+        code_version: that it was made by; None when it was not recorded, as are the others.
+        seconds: that it took.
+        run_id: empty if no run made it.
     """
 
     event_id: int
@@ -56,6 +59,11 @@ class Made:
     made_from: Mapping[str, Mapping[date, str]] = field(default_factory=dict)
     recorded_at: datetime = NEVER
     began_at: datetime = NEVER
+    code_version: str | None = None
+    rows: int | None = None
+    size_bytes: int | None = None
+    seconds: float | None = None
+    run_id: str = ""
 
 
 class Ledger(Protocol):
@@ -283,7 +291,7 @@ def judge(
         }.items()
     )
     first_day = graph.first_days[spot.table]
-    changes = [change for each, made in inputs if (change := _change(each, made, record, first_day)) is not None]
+    changes = [change for each, made in inputs if (change := change_of(each, made, record, first_day)) is not None]
     listed = "".join(f"{each}={made.digest or made.event_id};" for each, made in inputs)
     want = hashlib.blake2b(listed.encode()).hexdigest()[:WANT_DIGITS]
     newest = max((made.event_id for _, made in inputs), default=0)
@@ -300,7 +308,14 @@ def judge(
     return Judgement(state, want, changes, newest_input=newest)
 
 
-def _change(spot: Spot, made: Made, record: Made | None, first_day: date) -> Change | None:
+def change_of(spot: Spot, made: Made, record: Made | None, first_day: date) -> Change | None:
+    """How an input differs from what a record says of it; None if it does not.
+
+    Args:
+        spot: the input; `made` is its newest record.
+        record: of the partition that reads it; None if that was never made.
+        first_day: of the table that reads it.
+    """
     if record is None:
         return Change(spot, None, made.digest)
     recorded = record.made_from.get(spot.table)
@@ -320,7 +335,7 @@ def _requests(graph: Graph, judged: Mapping[Spot, Judgement]) -> list[Request]:
     leads: dict[tuple[date, date], list[str]] = {}
     for lead, days in wanted.items():
         for span in ranges_of(sorted(days)):
-            for part in _parts(*span, graph.days_per_run.get(lead)):
+            for part in parts_of(*span, graph.days_per_run.get(lead)):
                 leads.setdefault(part, []).append(lead)
     return [
         Request(
@@ -331,10 +346,3 @@ def _requests(graph: Graph, judged: Mapping[Spot, Judgement]) -> list[Request]:
         )
         for (first, last), names in leads.items()
     ]
-
-
-def _parts(first: date, last: date, days: int | None) -> list[tuple[date, date]]:
-    if days is None:
-        return [(first, last)]
-    starts = [first + timedelta(days=offset) for offset in range(0, (last - first).days + 1, days)]
-    return [(start, min(start + timedelta(days=days - 1), last)) for start in starts]

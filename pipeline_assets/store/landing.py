@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -218,6 +219,27 @@ class LandingZone:
         settled = not _changed(files, self._files(day))
         return Look(stamp, fingerprint if settled else None, settled)
 
+    def changed_ns(self, day: date) -> int | None:
+        """When something in the day's folder last changed, in nanoseconds since 1970; None without a folder.
+
+        By ctime: it tells of content, of names and of files that were moved or copied there with an older mtime, and
+        nobody can set it back.
+
+        Raises:
+            LandingError: the folder cannot be read.
+        """
+        folder = self.root / f"dt={day.isoformat()}"
+        try:
+            with os.scandir(folder) as entries:
+                changed = [each for entry in entries if (each := _ctime_ns(entry)) is not None]
+            # After the entries: one that was removed meanwhile shows here. A link to a folder may be another link now.
+            return max(*changed, folder.stat().st_ctime_ns, folder.lstat().st_ctime_ns)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            self._files(day)  # says what is wrong
+            raise
+
     def _check_folders(self) -> None:
         """Look at the names of the folders again when one was added or renamed: a range asks for many days."""
         try:
@@ -266,6 +288,14 @@ def _listed(folder: Path) -> list[Path]:
     except PermissionError as error:
         msg = f"{folder}: {error.strerror}. This user must be able to read the landing zone."
         raise LandingError(msg) from error
+
+
+def _ctime_ns(entry: os.DirEntry[str]) -> int | None:
+    """Of a link, what it leads to; if that is gone, of itself. None if it is gone."""
+    for follows in (True, False):
+        with suppress(FileNotFoundError):
+            return entry.stat(follow_symlinks=follows).st_ctime_ns
+    return None
 
 
 def _day_of(name: str) -> date | None:

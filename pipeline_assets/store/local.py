@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import xxhash
@@ -65,6 +65,14 @@ class Pinned:
     def close(self) -> None:
         """Let go of the commit."""
         self.file.close()
+
+
+class HeadStat(NamedTuple):
+    """What is known of a head without opening it. `published_ns` is in nanoseconds since 1970."""
+
+    version: Version
+    size_bytes: int
+    published_ns: int
 
 
 class LocalStore:
@@ -119,6 +127,24 @@ class LocalStore:
                 return []
             days = sorted(day for entry in entries if (day := _day_of(entry.name)) is not None)
             return [day for day in days if self._path(Partition(table, day)).exists()]
+
+    def heads(self, table: str) -> dict[date, HeadStat]:
+        """Every day that has a commit, ascending, with its version: a stat each."""
+        check_table(table)
+        found = {}
+        with explained(f"table {table}"):
+            try:
+                with os.scandir(self.root / table) as entries:
+                    folders = sorted((day, entry.path) for entry in entries if (day := _day_of(entry.name)) is not None)
+            except FileNotFoundError:
+                return {}
+            for day, folder in folders:
+                try:
+                    current = os.stat(f"{folder}/{FILE_NAME}")  # noqa: PTH116 - a Path for each costs as much again
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                found[day] = HeadStat(_version(current), current.st_size, current.st_mtime_ns)
+        return found
 
     def version(self, partition: Partition) -> Version | None:
         """What to hand to `publish` as `expected`: cheap, a stat. None before the first commit."""

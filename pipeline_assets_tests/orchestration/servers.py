@@ -21,7 +21,7 @@ import psutil
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 240
-MODULE = ["-m", "pipeline_assets.definitions"]
+MODULE = "pipeline_assets.definitions"
 # The daemon looks at backfills every 30 seconds and goes round its sensors every 5; no setting says otherwise. A sensor
 # says itself how often it wants to be asked, at the least: here its time passes faster.
 DAEMON = """
@@ -42,12 +42,13 @@ class Daemon:
 
     home: Path
     environment: Mapping[str, str]
+    module: str = MODULE
     _process: subprocess.Popen[bytes] | None = None
     _left_behind: list[psutil.Process] = field(default_factory=list)
 
     def start(self) -> None:
         """Come up; what it says goes to the log of the servers."""
-        self._process = _started([sys.executable, "-c", DAEMON, "run", *MODULE], self.home, self.environment)
+        self._process = _started([sys.executable, "-c", DAEMON, "run", "-m", self.module], self.home, self.environment)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -103,7 +104,9 @@ class Server:
 
 
 @contextmanager
-def dagster_running(home: Path, settings: Mapping[str, str]) -> Iterator[Server]:
+def dagster_running(
+    home: Path, settings: Mapping[str, str], *, module: str = MODULE, with_daemon: bool = True
+) -> Iterator[Server]:
     """Webserver and daemon in an empty folder, with the project's dagster.yaml; ended whatever happens."""
     (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
     environment = {
@@ -122,11 +125,12 @@ def dagster_running(home: Path, settings: Mapping[str, str]) -> Iterator[Server]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dagster_webserver", *MODULE, "-h", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "dagster_webserver", "-m", module, "-h", "127.0.0.1", "-p", str(port)]
     webserver = _started(command, home, environment)
-    server = Server(f"http://127.0.0.1:{port}", Daemon(home, environment))
+    server = Server(f"http://127.0.0.1:{port}", Daemon(home, environment, module))
     try:
-        server.daemon.start()
+        if with_daemon:
+            server.daemon.start()
         wait_until(lambda: _answers(server), what="the webserver")
         yield server
     except BaseException:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from pipeline_assets_tests.orchestration import shop
+from pipeline_assets_tests.orchestration.backfills import TABLES, ZONE, ended, last_days, made, runs, runs_of
 from pipeline_assets_tests.orchestration.lake import sha256, tables_of
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until
 
 pytestmark = pytest.mark.slow
 
-NOW = datetime.now(UTC)
-ZONE = f"Etc/GMT{NOW.hour - 12:+d}"
-"""Where it is noon: the history, which ends with yesterday, does not get another day while these tests run."""
-TODAY = NOW.astimezone(ZoneInfo(ZONE)).date()
-HISTORY = [TODAY - timedelta(days=back) for back in (3, 2, 1)]
+HISTORY = last_days(3)
 """All of it."""
 DAYS = [day.isoformat() for day in HISTORY]
-TABLES = ["raw_events", "rejected_events", "events", "daily_sales", "user_features", "user_segments"]
 
 BACKFILL = """
 mutation ($backfillParams: LaunchBackfillParams!) {
@@ -37,18 +31,6 @@ RUN = """
 mutation ($executionParams: ExecutionParams!) {
   launchPipelineExecution(executionParams: $executionParams) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
-  }
-}
-"""
-STATUS = """
-query ($id: String!) {
-  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status error { message } } }
-}
-"""
-RUNS = """
-query ($filter: RunsFilter!) {
-  runsOrError(filter: $filter) {
-    ... on Runs { results { runId status tags { key value } assetMaterializations { partition assetKey { path } } } }
   }
 }
 """
@@ -95,27 +77,13 @@ def backfill(server: Server, days: Sequence[str] = DAYS) -> list[dict[str, Any]]
     )
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
     backfill_id = launched["backfillId"]
-
-    def ended() -> dict[str, Any] | None:
-        status: dict[str, Any] = server.ask(STATUS, id=backfill_id)
-        return None if status["status"] == "REQUESTED" else status
-
-    status = wait_until(ended, what=f"backfill {backfill_id}")
-    assert status == {"status": "COMPLETED_SUCCESS", "error": None}
-    return runs(server, {"tags": [{"key": "dagster/backfill", "value": backfill_id}]})
+    assert ended(server, backfill_id) == {"status": "COMPLETED_SUCCESS", "error": None}
+    return succeeded(runs_of(server, backfill_id))
 
 
-def runs(server: Server, filtered: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = server.ask(RUNS, filter=filtered)["results"]
+def succeeded(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     assert {run["status"] for run in found} == {"SUCCESS"}
     return found
-
-
-def made(found: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
-    """How often each day of each table was materialized."""
-    return Counter(
-        (event["assetKey"]["path"][0], event["partition"]) for run in found for event in run["assetMaterializations"]
-    )
 
 
 ONCE_EACH = Counter((table, day) for table in TABLES for day in DAYS)
@@ -167,7 +135,7 @@ def test_a_backfill_and_a_run_of_the_range_leave_what_one_run_leaves(
     )
     assert launched["__typename"] == "LaunchRunSuccess", launched
     run_id = launched["run"]["runId"]
-    ended = {"runIds": [run_id], "statuses": ["SUCCESS", "FAILURE", "CANCELED"]}
-    wait_until(lambda: server.ask(RUNS, filter=ended)["results"], what=f"run {run_id}")
-    assert made(runs(server, {"runIds": [run_id]})) == ONCE_EACH
+    over = {"runIds": [run_id], "statuses": ["SUCCESS", "FAILURE", "CANCELED"]}
+    wait_until(lambda: runs(server, over), what=f"run {run_id}")
+    assert made(succeeded(runs(server, {"runIds": [run_id]}))) == ONCE_EACH
     assert tables_of(sha256(tmp_path / "lake")) == expected

@@ -403,3 +403,85 @@ def test_what_this_user_may_not_read_is_an_error_that_says_so(locked: str) -> No
                 LandingZone(Path(root)).look(DAY)
         finally:
             os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "a.csv").write_text("b"),
+        lambda folder: (folder / "a.csv").chmod(0o600),
+        lambda folder: (folder / "b.csv").touch(),
+        lambda folder: (folder / "a.csv").unlink(),
+        lambda folder: (folder / "a.csv").rename(folder / "b.csv"),
+        lambda folder: (folder.parent / "target.csv").write_text("b"),
+        lambda folder: (folder.parent / "new.csv").rename(folder.parent / "target.csv"),
+        lambda folder: folder.rename(folder.parent / "elsewhere").rename(folder),
+    ],
+    ids=["content", "mode", "more", "less", "name", "behind a link", "another behind a link", "away and back"],
+)
+def test_whatever_happens_to_a_day_s_files_changes_the_time_of_its_last_change(
+    folder: Path, change: Callable[[Path], None]
+) -> None:
+    (folder / "a.csv").write_text("a")
+    for name in ("target.csv", "new.csv"):
+        (folder.parent / name).write_text("a")
+    (folder / "link.csv").symlink_to(folder.parent / "target.csv")
+    zone = LandingZone(folder.parent)
+    before = zone.changed_ns(DAY)
+    assert before is not None
+    while zone.changed_ns(DAY) == _stamped_now(folder.parent):  # the clock of the file system ticks slowly
+        pass
+
+    change(folder)
+
+    after = zone.changed_ns(DAY)
+    assert after is not None
+    assert after > before
+    assert zone.changed_ns(DAY) == after, "looking changes nothing"
+
+
+def _stamped_now(folder: Path) -> int:
+    probe = folder / ".probe"
+    probe.touch()
+    return probe.stat().st_ctime_ns
+
+
+def test_a_day_whose_folder_is_another_one_now_has_changed(folder: Path) -> None:
+    """A link that leads to another folder, and that folder is old."""
+    zone = LandingZone(folder.parent)
+    for name in ("one", "two"):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "a.csv").write_text(name)
+    folder.rmdir()
+    folder.symlink_to(folder.parent / "one")
+    before = zone.changed_ns(DAY)
+    assert before is not None
+    while before >= _stamped_now(folder.parent):
+        pass
+    folder.unlink()
+    folder.symlink_to(folder.parent / "two")
+
+    assert (zone.changed_ns(DAY) or 0) > before
+
+
+def test_a_day_without_a_folder_has_never_changed(folder: Path) -> None:
+    folder.rmdir()
+    zone = LandingZone(folder.parent)
+    assert zone.changed_ns(DAY) is None
+    folder.symlink_to("nowhere")
+    assert zone.changed_ns(DAY) is None
+
+
+def test_a_day_that_cannot_be_listed_is_an_error_that_says_where(folder: Path) -> None:
+    zone = LandingZone(folder.parent)
+    (folder / "gone").symlink_to("nowhere")
+    assert zone.changed_ns(DAY) is not None
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(LandingError, match=rf"dt={DAY}/(loop|gone)"):
+        zone.changed_ns(DAY)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder.touch()
+    with pytest.raises(LandingError, match=rf"dt={DAY}: not a folder"):
+        zone.changed_ns(DAY)

@@ -119,6 +119,35 @@ def test_days_are_those_with_a_commit_ascending(store: LocalStore) -> None:
     assert store.days("shop") == []
 
 
+def test_heads_of_a_table_are_told_at_once_with_version_size_and_time(store: LocalStore) -> None:
+    days = [DAY, DAY - timedelta(days=400), LONG_AGO]
+    commits = {day: overwrite(store, Partition("shop/sales", day), b"x" * (day.year % 7)).commit for day in days}
+    table = store.root / "shop" / "sales"
+    for stray in ("dt=2026-06-11", "dt=20260612", "dt=soon", "other=2026-06-13"):
+        (table / stray).mkdir()
+    (table / "dt=20260612" / "data.parquet").touch()
+    (table / "dt=2026-06-14").touch()
+
+    heads = store.heads("shop/sales")
+
+    assert list(heads) == sorted(days)
+    for day, head in heads.items():
+        assert head.version == store.version(Partition("shop/sales", day))
+        assert head.size_bytes == commits[day].size_bytes
+        assert datetime.fromtimestamp(head.published_ns / 1e9, UTC) == commits[day].published_at
+    assert store.heads("shop") == store.heads("none") == {}
+
+
+def test_a_table_whose_folder_cannot_be_listed_is_told_of(store: LocalStore) -> None:
+    store.root.mkdir()
+    (store.root / "sales").touch()
+
+    with pytest.raises(StorageRefused, match="table sales"):
+        store.heads("sales")
+    with pytest.raises(SettingsError):
+        store.heads("../sales")
+
+
 def test_a_table_may_lie_below_another_one(store: LocalStore) -> None:
     inner = Partition("sales/detail", DAY)
     overwrite(store, SALES, b"outer")

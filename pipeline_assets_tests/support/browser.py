@@ -10,16 +10,27 @@ import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec
 
 import pytest
+from playwright.sync_api import Error, Page, expect, sync_playwright
 
 P = ParamSpec("P")
 PATIENCE_SECONDS = 90
 """A browser starts in one second; on a busy machine in many."""
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+)
+"""Flags with which a browser minds its page only; it opens nothing but our own."""
 
 
 def needs_browser(test: Callable[P, None]) -> Callable[P, None]:
@@ -48,6 +59,34 @@ def dom_of(url: str, profile: Path, *, width: int = 1200, height: int = 1600) ->
 def screenshot(url: str, profile: Path, picture: Path, *, width: int, height: int) -> None:
     """Leave a picture of a page as PNG."""
     _chromium(f"--screenshot={picture}", url, profile, width, height)
+
+
+@contextmanager
+def clicked_through(folder: Path, *, width: int, height: int) -> Iterator[Page]:
+    """A page to click through, which reaches this machine only.
+
+    Args:
+        folder: where a picture of it and its text are left when the test fails; the text is printed as well.
+    """
+    expect.set_options(timeout=1000 * PATIENCE_SECONDS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=[*QUIET, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        page = browser.new_page(viewport={"width": width, "height": height}, locale="en-US", timezone_id="UTC")
+        page.set_default_timeout(1000 * PATIENCE_SECONDS)
+        try:
+            yield page
+        except BaseException:
+            with suppress(Error):  # a page that died shows nothing; what killed it is raised
+                page.screenshot(path=folder / "failed.png")
+                text = page.locator("body").inner_text(timeout=1000)
+                (folder / "failed.txt").write_text(text)
+                print(f"{page.url}, see {folder / 'failed.png'}:\n{text}")  # noqa: T201 - pytest shows it
+            raise
+        finally:
+            browser.close()
 
 
 def colours_of(picture: Path) -> dict[bytes, int]:
@@ -117,10 +156,7 @@ def _chromium(action: str, url: str, profile: Path, width: int, height: int) -> 
         [
             "chromium",
             "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
+            *QUIET,
             "--hide-scrollbars",
             "--enable-logging=stderr",
             "--v=0",

@@ -1,11 +1,11 @@
 """What Dagster knows of partitions: the newest record of each, as the rules read it; and what is being made.
 
-Bounded by what is asked for: no query reads a history.
+Bounded by what is asked for: no query reads a history, but the one that is there to do so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.orchestration.changes.records import BYTES, ROWS, Stored, newest, of_record, with_ids
 from pipeline_assets.orchestration.graph import key_of
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.reach import Graph
@@ -49,6 +50,7 @@ class EventLog:
     graph: Graph
     _parsed: dict[tuple[str, int], Made] = field(default_factory=dict)
     _started: dict[str, dict[str | None, float]] = field(default_factory=dict)
+    _inputs: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def made(self, table: str, days: Collection[date]) -> dict[date, Made]:
         """The newest record of each day that has one; of a source the newest that has a digest."""
@@ -64,6 +66,23 @@ class EventLog:
             for day, storage_id in newest.items()
             if (table, storage_id) in self._parsed  # else it was wiped a moment ago
         }
+        return self._with_digests(table, found)
+
+    def all_made(self, table: str, *, beginnings: bool = True) -> dict[date, Made]:
+        """The same of every day that has a record: the whole history, in as little time as the storage allows.
+
+        Args:
+            beginnings: of steps are looked up where a record does not tell all inputs, a run at a time. Without, such a
+                step is said to have begun when it was recorded.
+        """
+        found = {}
+        for stored in newest(self.instance, key_of(table)):
+            with suppress(ValueError):  # a report of a partition that cannot exist
+                found[date.fromisoformat(stored.partition or "")] = self._made(table, stored, beginnings=beginnings)
+        return self._with_digests(table, found)
+
+    def _with_digests(self, table: str, found: dict[date, Made]) -> dict[date, Made]:
+        """Of a source, the newest with a digest in the place of reports that have none."""
         if table in self.graph.sources:
             for day in [day for day, made in found.items() if made.digest is None]:
                 found.pop(day)
@@ -80,44 +99,55 @@ class EventLog:
         same = list(takewhile(lambda each: each.digest is not None and each.digest == records[0].digest, records))
         return same[-1] if same else None
 
-    def _parse(self, table: str, storage_ids: list[int]) -> None:
-        for start in range(0, len(storage_ids), 500):  # SQLite takes some thousand values in one statement
-            wanted = storage_ids[start : start + 500]
-            filtered = dg.AssetRecordsFilter(key_of(table), storage_ids=wanted)
-            for record in self.instance.fetch_materializations(filtered, limit=len(wanted)).records:
-                self._parsed[table, record.storage_id] = self._made(table, record)
+    def _parse(self, table: str, storage_ids: Collection[int]) -> None:
+        for stored in with_ids(self.instance, key_of(table), storage_ids):
+            self._parsed[table, stored.storage_id] = self._made(table, stored)
 
     def _newest(self, table: str, day: date) -> list[Made]:
         """Records of one partition, the newest first."""
         filtered = dg.AssetRecordsFilter(key_of(table), asset_partitions=[day.isoformat()])
         records = self.instance.fetch_materializations(filtered, limit=REPORTS_PER_PARTITION).records
-        return [self._made(table, each) for each in records]
+        return [self._made(table, of_record(each)) for each in records]
 
-    def _made(self, table: str, record: dg.EventLogRecord) -> Made:
-        materialization = record.asset_materialization
-        values = materialization.metadata if materialization else {}
-        digest, inputs, unchanged = (_value(values, name) for name in ("digest", "inputs", "unchanged"))
-        upstream = {name.rpartition("/")[2]: name for name, _ in self.graph.reads(self.graph.lead(table))}
+    def _made(self, table: str, stored: Stored, *, beginnings: bool = True) -> Made:
+        values = stored.metadata
+        digest, inputs = values.get("digest"), values.get("inputs")
+        if table not in self._inputs:
+            reads = self.graph.reads(self.graph.lead(table))
+            self._inputs[table] = {name.rpartition("/")[2]: name for name, _ in reads}
+        upstream = self._inputs[table]
         made_from = {
             upstream[name]: days
             for name, each in (inputs if isinstance(inputs, dict) else {}).items()
             if name in upstream and (days := _digests(each)) is not None
         }
-        recorded_at = datetime.fromtimestamp(record.timestamp, UTC)
+        recorded_at = datetime.fromtimestamp(stored.timestamp, UTC)
         # What is read is told by what was recorded; where it was not, by when the reading began.
-        began_at = recorded_at if made_from.keys() >= set(upstream.values()) else self._began_at(record) or recorded_at
+        is_told = made_from.keys() >= set(upstream.values())
+        began_at = recorded_at if is_told or not beginnings else self._began_at(stored) or recorded_at
+        code_version = values.get("code_version", stored.code_version)
         return Made(
-            record.storage_id, str(digest) if digest else None, unchanged is True, made_from, recorded_at, began_at
+            stored.storage_id,
+            str(digest) if digest else None,
+            values.get("unchanged") is True,
+            made_from,
+            recorded_at,
+            began_at,
+            str(code_version) if code_version else None,
+            _whole(values.get(ROWS)),
+            _whole(values.get(BYTES)),
+            seconds if isinstance(seconds := values.get("seconds"), float) else None,
+            stored.run_id,
         )
 
-    def _began_at(self, record: dg.EventLogRecord) -> datetime | None:
+    def _began_at(self, stored: Stored) -> datetime | None:
         """When the step that made the record was first started; None if no run did."""
-        if not record.run_id:
+        if not stored.run_id:
             return None
-        if record.run_id not in self._started:
-            starts = self.instance.all_logs(record.run_id, of_type={dg.DagsterEventType.STEP_START})
-            self._started[record.run_id] = {each.step_key: each.timestamp for each in reversed(starts)}
-        began = self._started[record.run_id].get(record.event_log_entry.step_key)
+        if stored.run_id not in self._started:
+            starts = self.instance.all_logs(stored.run_id, of_type={dg.DagsterEventType.STEP_START})
+            self._started[stored.run_id] = {each.step_key: each.timestamp for each in reversed(starts)}
+        began = self._started[stored.run_id].get(stored.step_key)
         return None if began is None else datetime.fromtimestamp(began, UTC)
 
 
@@ -177,5 +207,6 @@ def _digests(days: object) -> dict[date, str] | None:
         return None
 
 
-def _value(metadata: Mapping[str, Any], name: str) -> object:
-    return metadata[name].value if name in metadata else None
+def _whole(value: object) -> int | None:
+    """None if the metadata is not ours."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -17,6 +17,7 @@ from typing import Any, Self
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.orchestration.backfill.book import spots_under_way
 from pipeline_assets.orchestration.changes.ledger import (
     IN_FLIGHT,
     PARTITION,
@@ -27,7 +28,7 @@ from pipeline_assets.orchestration.changes.ledger import (
     recorded_spots,
     running_spots,
 )
-from pipeline_assets.orchestration.graph import daily_graph, has_days, key_of
+from pipeline_assets.orchestration.graph import daily_graph, key_of, last_days
 from pipeline_assets.orchestration.retry.judgement import judgements_of
 from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
 from pipeline_assets.rules.calendar import days_between
@@ -242,6 +243,7 @@ class Tick:
             return dg.SensorResult(cursor=memory.to_cursor(), skip_reason="nothing changed upstream")
         running = running_spots(self.ledger.instance, graph)
         running |= backfilled_spots(self.ledger.instance, graph, self.assets)
+        running |= spots_under_way(self.ledger.instance)
         running |= {spot for each in memory.asked.values() for spot in each.wants}
         for spot, want in failed.items():
             if spot not in retried:
@@ -349,17 +351,6 @@ class Tick:
         waiting = reaction.spots(State.HELD, State.RUNNING, State.POSTPONED) | postponed
         memory.waiting = waiting
         memory.forget(reaction.judged.keys() - reaction.spots(State.FAILED) - waiting)
-
-
-def last_days(assets: Any) -> dict[str, date]:
-    """The last day that is over of every daily table of an asset graph."""
-    found = {}
-    for key in assets.get_all_asset_keys():
-        partitions = assets.get(key).partitions_def
-        if has_days(partitions):
-            last = partitions.get_last_partition_key()
-            found[key.to_user_string()] = date.fromisoformat(last) if last else date.min
-    return found
 
 
 def newest_runs(instance: dg.DagsterInstance, run_keys: Collection[str]) -> dict[str, dg.DagsterRun]:

@@ -1,12 +1,16 @@
-"""What earlier attempts of a step left behind, so that a further one computes only the days that may pass now.
+"""What earlier attempts of a step left behind, so that a further one computes only the days that are not settled.
 
-Attempts of a step may be processes of their own, so it is kept where Dagster keeps the rest: committed days as their
-materializations, the days that were given up and what checks found in one observation per attempt.
+Attempts of a step may be processes of their own, and any of them may be killed, so it is kept where Dagster keeps the
+rest: in the log of the run, as notes that are written while the step runs. Days that Dagster recorded are found as
+their materializations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import base64
+import json
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -17,7 +21,9 @@ from pipeline_assets.orchestration.retry.step import Failed, Step
 from pipeline_assets.rules.checks import Finding
 from pipeline_assets.rules.retry import verdict_named
 
-_LEFT_KEY = "pipeline/left_by_attempt"
+_MARK = "\npipeline/settled:"
+"""Ends what a note says to people. An engine event goes to the log of its run and nowhere else, so it costs a fifth of
+an asset's event; its metadata cannot be given in public, hence it stands in the message."""
 Noted = tuple[str, str, date, Finding]
 """Table, check, day, and what was found."""
 
@@ -29,61 +35,83 @@ class Earlier:
     Args:
         committed: by day, the metadata of the record of each table.
         given_up: by day.
-        found: findings of all days so far.
+        found: findings of these days.
+        recorded: tables and days whose records Dagster has.
     """
 
     committed: Mapping[date, Mapping[dg.AssetKey, Mapping[str, Any]]] = field(default_factory=dict)
     given_up: Mapping[date, Failed] = field(default_factory=dict)
     found: tuple[Noted, ...] = ()
+    recorded: Collection[tuple[dg.AssetKey, date]] = ()
 
 
-def leave(context: dg.AssetExecutionContext, step: Step, earlier: Earlier) -> None:
-    """Write down what is settled, for the attempt after this one. Committed days are in their records."""
-    found = [
-        {
-            "table": table,
-            "check": check,
-            "day": day.isoformat(),
-            "passed": finding.passed,
-            "message": finding.message,
-            "numbers": dict(finding.numbers),
-        }
-        for table, check, day, finding in earlier.found
-    ]
-    given_up = {
-        day.isoformat(): {"verdict": failed.verdict.name, "kind": failed.kind, "told": failed.told}
-        for day, failed in earlier.given_up.items()
+def note(context: dg.AssetExecutionContext, step: Step, code_version: str, told: str, settled: Earlier) -> None:
+    """Write down what is settled, for whoever goes on with this step.
+
+    Args:
+        told: what the log says of it.
+        settled: nothing that was noted before; all notes count together.
+    """
+    values = {
+        "code_version": code_version,
+        "committed": [
+            dg.serialize_value(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata))
+            for day, records in settled.committed.items()
+            for key, metadata in records.items()
+        ],
+        "given_up": {
+            day.isoformat(): {"verdict": failed.verdict.name, "kind": failed.kind, "told": failed.told}
+            for day, failed in settled.given_up.items()
+        },
+        "found": [
+            {
+                "table": table,
+                "check": check,
+                "day": day.isoformat(),
+                "passed": finding.passed,
+                "message": finding.message,
+                "numbers": dict(finding.numbers),
+            }
+            for table, check, day, finding in settled.found
+        ],
     }
-    context.log_event(
-        dg.AssetObservation(
-            dg.AssetKey.from_user_string(step.tables[0]),
-            description=f"attempt {step.attempt}: the next one leaves out the days that are settled",
-            metadata={_LEFT_KEY: dg.MetadataValue.json({"given_up": given_up, "found": found})},
-        )
-    )
+    packed = base64.b64encode(zlib.compress(json.dumps(values).encode(), level=1)).decode()
+    step.instance.report_engine_event(f"{told}{_MARK}{packed}", context.run, step_key=step.key)
 
 
-def recall(step: Step) -> Earlier:
-    """What earlier attempts of the step left, in this run and in those whose worker died; nothing on the first."""
-    if step.attempt == 1 or not (step.retry_number or step.earlier_runs):
+def recall(step: Step, code_version: str) -> Earlier:
+    """What earlier attempts of the step left, in this run and in those whose worker died; nothing on the first.
+
+    What other code gave up is not given up.
+    """
+    if not (step.retry_number or step.earlier_runs):
         return Earlier()
     committed: dict[date, dict[dg.AssetKey, Mapping[str, Any]]] = {}
-    left: Any = {"given_up": {}, "found": []}
+    recorded: dict[tuple[dg.AssetKey, date], bool] = {}
+    given_up: dict[str, Any] = {}
+    found: dict[tuple[str, str, str], Any] = {}
     for entry in _events_of(step):
         event = entry.get_dagster_event()
         if event.is_step_materialization:
-            made = event.step_materialization_data.materialization
-            if made.partition is not None:
-                committed.setdefault(date.fromisoformat(made.partition), {})[made.asset_key] = made.metadata
-        elif _LEFT_KEY in (metadata := event.asset_observation_data.asset_observation.metadata):
-            left = metadata[_LEFT_KEY].value
+            made, left = [event.step_materialization_data.materialization], {}
+        else:
+            left = _unpacked(event.message or "")
+            made = [dg.deserialize_value(each, dg.AssetMaterialization) for each in left.get("committed", ())]
+        for each in made:
+            if each.partition is not None:
+                day = date.fromisoformat(each.partition)
+                committed.setdefault(day, {})[each.asset_key] = each.metadata
+                recorded[each.asset_key, day] = event.is_step_materialization
+        if left.get("code_version") == code_version:
+            given_up.update(left["given_up"])
+        found.update({(each["table"], each["check"], each["day"]): each for each in left.get("found", ())})
     return Earlier(
         committed,
         {
             date.fromisoformat(day): Failed(
                 verdict_named(each["verdict"], step.retrying.verdicts), each["kind"], each["told"]
             )
-            for day, each in left["given_up"].items()
+            for day, each in given_up.items()
         },
         tuple(
             (
@@ -92,14 +120,22 @@ def recall(step: Step) -> Earlier:
                 date.fromisoformat(each["day"]),
                 Finding(each["passed"], each["message"], each["numbers"]),
             )
-            for each in left["found"]
+            for each in found.values()
         ),
+        {each for each, is_recorded in recorded.items() if is_recorded},
     )
+
+
+def _unpacked(message: str) -> dict[str, Any]:
+    """What a note holds; nothing if the event is none."""
+    _, _, packed = message.partition(_MARK)
+    values: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed))) if packed else {}
+    return values
 
 
 def _events_of(step: Step) -> Iterator[dg.EventLogEntry]:
     """The step's own, the oldest first."""
-    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ENGINE_EVENT}
     for run_id in (*reversed(step.earlier_runs), step.run_id):
         for entry in step.instance.all_logs(run_id, of_type=kinds):
             if entry.step_key == step.key:

@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.orchestration.backfill.tags import CONTINUES_TAG
 from pipeline_assets.rules.retry import VERDICTS, Verdict, kind_of, verdict_for
 from pipeline_assets.rules.symptoms import asked_to_wait_seconds
 
@@ -68,7 +69,8 @@ class Step:
     Args:
         tables: that the step makes, the main one first.
         attempt: this one's number, over all runs that count together, from 1.
-        earlier_runs: whose attempts this run goes on with, as their worker died; the newest first.
+        earlier_runs: whose attempts this run goes on with, as their worker died; the newest first. Dagster's run
+            retries say so of the run before, the tag `pipeline/continues` of any runs.
         may_wait: false if the executor's retries are switched off.
     """
 
@@ -116,16 +118,11 @@ def step_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputConte
         context.get_step_execution_context() if isinstance(context, dg.AssetExecutionContext) else context.step_context
     )
     run, instance = step.dagster_run, step.instance
-    first: dg.DagsterRun = run
-    earlier_runs, attempts = list[str](), 0
-    while first.tags.get(_RETRY_NUMBER_TAG) and first.parent_run_id:
-        parent = instance.get_run_by_id(first.parent_run_id)
-        if parent is None:
-            break
-        retries = instance.all_logs(parent.run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
+    first, earlier_runs = _earlier_runs(instance, run)
+    attempts = 0
+    for run_id in earlier_runs:
+        retries = instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
         attempts += sum(each.step_key == step.step.key for each in retries)
-        earlier_runs.append(parent.run_id)
-        first = parent
     told = first.tags.get(ATTEMPTS_TAG, "")
     if told.isdecimal() and first.parent_run_id is None:  # whoever re-executes a run begins anew
         attempts += int(told)
@@ -137,11 +134,32 @@ def step_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputConte
         tables=tuple(key.to_user_string() for key in assets.keys_by_output_name.values()) if assets else (),
         retry_number=step.previous_attempt_count,
         attempt=attempts + step.previous_attempt_count + 1,
-        earlier_runs=tuple(earlier_runs),
+        earlier_runs=earlier_runs,
         may_wait=not step.retry_mode.disabled,
         instance=instance,
         log=step.log,
     )
+
+
+def _earlier_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[dg.DagsterRun, tuple[str, ...]]:
+    """The run that Dagster's run retries began with, and all runs that this one goes on with, the newest first."""
+    first, found = run, dict[str, dg.RunRecord]()
+    ahead = [run]
+    while ahead:
+        each = ahead.pop()
+        is_retry = bool(each.tags.get(_RETRY_NUMBER_TAG))
+        parents = [each.parent_run_id] if is_retry and each.parent_run_id else []
+        # A run that is re-executed inherits the tag, and begins anew.
+        told = each.tags.get(CONTINUES_TAG, "") if is_retry or each.parent_run_id is None else ""
+        continued = [run_id for part in told.split(",") if (run_id := part.strip())]
+        wanted = [run_id for run_id in (*parents, *continued) if run_id not in found and run_id != run.run_id]
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=wanted)) if wanted else ():
+            found[record.dagster_run.run_id] = record
+            ahead.append(record.dagster_run)
+    while first.tags.get(_RETRY_NUMBER_TAG) and first.parent_run_id in found:
+        first = found[first.parent_run_id].dagster_run
+    newest_first = sorted(found, key=lambda run_id: found[run_id].create_timestamp, reverse=True)
+    return first, tuple(newest_first)
 
 
 def begin(step: Step, context: dg.AssetExecutionContext) -> None:

@@ -11,8 +11,11 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
 from pipeline_assets.orchestration.changes.upstream_sensor import RUN_KEY_TAG, Asked, Later, Memory
 from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
+from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
+from pipeline_assets.rules.plan_file import PlanFile, digest_of
 from pipeline_assets.rules.reach import Graph, Table
 from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.rules.windows import same_day, trailing
@@ -350,4 +353,18 @@ def test_what_a_backfill_will_still_make_is_left_to_it(lake: Lake) -> None:
     assert [told(each) for each in shop.tick().run_requests] == ["totals 6"]
     status = type(backfill.status)
     lake.instance.update_backfill(backfill.with_status(status.CANCELED))  # type: ignore[no-untyped-call]
+    assert "totals 2-3" in [told(each) for each in shop.tick().run_requests]
+
+
+def test_what_a_backfill_in_another_process_will_still_make_is_left_to_it(lake: Lake) -> None:
+    shop = with_upstream_sensor(lake, *SHOP)
+    ask = Ask(Mode.SELECTIVE, ("totals",), ((day(2), day(3)),), "a bug", force=True)
+    entries = {"totals": {day(each): Entry(Action.COMPUTE, Reason.REQUESTED) for each in (2, 3)}}
+    plan = Plan(ask, ("totals",), entries, {}, {})
+    book = Book(lake.instance)
+    book.add(Booked("20240401-000000-beef", START, IN_PROCESS, 30, 1, PlanFile(plan, START, digest_of(plan))))
+    report(lake, "visits", 2, 3, 6, digest="A")
+
+    with book.hold("20240401-000000-beef"):
+        assert [told(each) for each in shop.tick().run_requests] == ["totals 6"]
     assert "totals 2-3" in [told(each) for each in shop.tick().run_requests]

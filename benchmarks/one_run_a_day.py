@@ -1,0 +1,14 @@
+"""The reference pipeline as Dagster runs it unless told otherwise: a run per day, and in it a process per step.
+
+What `ui_backfill` measures ours against. The same assets, functions and store; loaded by Dagster, not by the suite.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.settings import load_settings
+
+_ours = build_definitions(load_settings().model_copy(update={"days_per_run": 1}))
+defs = dg.Definitions(assets=_ours.assets, asset_checks=_ours.asset_checks, resources=_ours.resources)

@@ -1,0 +1,133 @@
+"""The options that say what a backfill is wanted for, and what they mean."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline_assets.cli.opened import DAY, checked_range
+from pipeline_assets.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import dagster as dg
+
+    from pipeline_assets.rules.backfill import Ask, Mode
+    from pipeline_assets.rules.reach import Graph
+    from pipeline_assets.settings import Settings
+
+MODES = ("full", "incremental", "selective", "stale", "missing", "failed")
+FORCED_MODES = ("full", "incremental", "selective")
+FORMAT = click.option(
+    "--format",
+    "form",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "json"]),
+    help="For people, or CI.",
+)
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """The options."""
+    options = [
+        click.option(
+            "--mode",
+            type=click.Choice(MODES),
+            help="What is looked for.  [default: selective if days are given, else incremental]",
+        ),
+        click.option("--select", help="Tables, in Dagster's syntax: events, 'events+', 'daily_sales,user_segments'."),
+        click.option("--from", "first", type=DAY, help="First day."),
+        click.option("--to", "last", type=DAY, help="Last day."),
+        click.option("--days", multiple=True, help="Days and ranges: 2026-02-14, 2026-02-20..2026-02-22; repeatable."),
+        click.option("--reason", help="Why, for whoever reads the runs later; selective requires it."),
+        click.option("--force", is_flag=True, help="Compute what did not change, too."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def given_options(asked: Mapping[str, Any]) -> list[str]:
+    """The names of those that were given, with whatever value."""
+    names = {"first": "from", "last": "to"}
+    return [f"--{names.get(name, name)}" for name, value in asked.items() if value not in (None, False, ())]
+
+
+def ask_of(settings: Settings, defs: dg.Definitions, graph: Graph, asked: Mapping[str, Any]) -> Ask:
+    """What the options mean.
+
+    Raises:
+        SettingsError: they contradict each other, or the project.
+    """
+    from pipeline_assets.rules.backfill import Ask, stretches_of
+
+    mode = _mode(asked)
+    tables = _tables(defs, graph, asked["select"])
+    spans = _spans(settings, asked)
+    reason = (asked["reason"] or "").strip()
+    if mode.value == "selective" and not reason:
+        msg = "a selective backfill needs --reason: it is what people find beside its runs later"
+        raise SettingsError(msg)
+    return Ask(mode, tables, tuple(stretches_of(spans)), reason, asked["force"])
+
+
+def _mode(asked: Mapping[str, Any]) -> Mode:
+    from pipeline_assets.rules.backfill import Mode
+
+    by_range = asked["first"] or asked["last"]
+    if asked["days"] and by_range:
+        msg = "--days and --from/--to are two ways to say the same; use one of them"
+        raise SettingsError(msg)
+    given = bool(by_range or asked["days"])
+    mode = Mode(asked["mode"] or ("selective" if given else "incremental"))
+    if mode is Mode.SELECTIVE and not given:
+        msg = "--mode selective needs its days: --from and --to, or --days. --mode full takes all history"
+        raise SettingsError(msg)
+    if asked["force"] and mode.value not in FORCED_MODES:
+        msg = (
+            f"--force computes what did not change, and --mode {mode.value} looks for none of that; --force goes with "
+            f"--mode {', '.join(FORCED_MODES)}"
+        )
+        raise SettingsError(msg)
+    return mode
+
+
+def _tables(defs: dg.Definitions, graph: Graph, select: str | None) -> tuple[str, ...]:
+    """Leading ones, upstream first."""
+    from pipeline_assets.orchestration.runs import selected_keys
+
+    daily = [table for table in graph.tables if table not in graph.sources]
+    if select is not None and not select.strip():
+        msg = f"--select is empty. Daily tables: {', '.join(daily)}"
+        raise SettingsError(msg)
+    selected = {key.to_user_string() for key in selected_keys(defs, select)}
+    leads = tuple(dict.fromkeys(graph.lead(table) for table in daily if table in selected))
+    if not leads:
+        msg = f"--select {select} selects no table that is computed by days. Daily tables: {', '.join(daily)}"
+        raise SettingsError(msg)
+    return leads
+
+
+def _spans(settings: Settings, asked: Mapping[str, Any]) -> Sequence[tuple[date, date]]:
+    if asked["days"]:
+        return [_span(settings, part.strip()) for each in asked["days"] for part in each.split(",")]
+    today = settings.today()
+    first, last = asked["first"], asked["last"]
+    begin = first.date() if first else settings.first_day(today=today)
+    end = last.date() if last else today - timedelta(days=1)
+    return [checked_range(settings, begin, end)]
+
+
+def _span(settings: Settings, text: str) -> tuple[date, date]:
+    begin, dots, end = text.partition("..")
+    try:
+        first = date.fromisoformat(begin)
+        last = date.fromisoformat(end) if dots else first
+    except ValueError as error:
+        msg = f"--days {text!r}: neither a day as 2026-02-14 nor a range as 2026-02-14..2026-02-16"
+        raise SettingsError(msg) from error
+    return checked_range(settings, first, last, given=f"--days {text}")

@@ -1,0 +1,264 @@
+"""Carrying out a backfill that is in the book: here or through a running Dagster, watched, and told how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline_assets.cli.opened import EXIT_FAILED, EXIT_INTERRUPTED, build, instance_folder
+from pipeline_assets.cli.planning import end_outdated, folded
+from pipeline_assets.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pipeline_assets.cli.planning import Project
+    from pipeline_assets.console import BackfillView
+    from pipeline_assets.orchestration.backfill.book import Book, Booked
+    from pipeline_assets.orchestration.backfill.through_dagster import Backfill, RunningDagster
+
+LOOK_SECONDS = 1
+
+
+def book_of(project: Project) -> Book:
+    """The backfills of the instance."""
+    from pipeline_assets.orchestration.backfill.book import Book
+
+    return Book(project.instance)
+
+
+def end_carrying_out(project: Project, book: Book, booked: Booked, form: str) -> None:
+    """Do what is left of it, tell how it ended, and end with that status.
+
+    Raises:
+        SettingsError: another process carries it out.
+    """
+    from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
+
+    began = time.monotonic()
+    with book.hold(booked.backfill_id):
+        _check_code(project, booked)
+        carry = _through_dagster if booked.where == IN_DAGSTER else _in_process
+        stopped = carry(project, book, booked, form)
+    told = {**summary(project, book, booked), "took_seconds": round(time.monotonic() - began, 1)}
+    if form == "json":
+        print_json(told)
+    else:
+        _tell(told, stopped=stopped)
+    if stopped:
+        sys.exit(EXIT_INTERRUPTED)
+    if told["failed"] or told["left"]:
+        sys.exit(EXIT_FAILED)
+
+
+def summary(project: Project, book: Book, booked: Booked) -> dict[str, Any]:
+    """How far a backfill is, as the JSON of the commands has it.
+
+        backfill_id, begun_at (ISO 8601), where (process, dagster), retries (backfill that it takes up, or null)
+        state           running, done, failed, stopped, cancelled
+        mode, tables, days (stretches: first, last), reason (what was said, or ""), plan (its digest)
+        planned, done, failed, left     partitions; left are neither done nor failed
+        failures        table, day, what it failed of
+
+    `pipeline backfill` and `retry` add took_seconds.
+    """
+    from pipeline_assets.orchestration.backfill.standing import standing_of, state_of
+
+    standing = standing_of(project.instance, project.graph, booked)
+    planned = booked.file.plan
+    return {
+        "backfill_id": booked.backfill_id,
+        "begun_at": booked.begun_at.isoformat(timespec="seconds"),
+        "where": booked.where,
+        "retries": booked.retries,
+        "state": state_of(project.instance, book, booked, standing).value,
+        "mode": planned.ask.mode.value,
+        "tables": list(planned.order),
+        "days": [[str(first), str(last)] for first, last in planned.ask.days],
+        "reason": planned.ask.why,
+        "plan": booked.file.digest,
+        "planned": len(planned.spots()),
+        "done": len(standing.done),
+        "failed": len(standing.failed),
+        "left": len(standing.left),
+        "failures": [
+            {"table": spot.table, "day": str(spot.day), "what": what} for spot, what in standing.failed.items()
+        ],
+    }
+
+
+def print_json(values: object) -> None:
+    """On stdout, alone."""
+    click.echo(json.dumps(values, indent=1))
+
+
+def list_failures(failures: list[dict[str, str]]) -> None:
+    """A line each, up to a number of them."""
+    from pipeline_assets.console import stderr
+
+    for line in folded([f"{each['table']} {each['day']}: {each['what']}" for each in failures]):
+        stderr.print(line, markup=False)
+
+
+def _tell(told: Mapping[str, Any], *, stopped: bool) -> None:
+    from pipeline_assets.console import console
+    from pipeline_assets.report.words import count, duration
+
+    backfill_id, cancelled = told["backfill_id"], told["state"] == "cancelled"
+    ended = ", cancelled" if cancelled else ", stopped" if stopped else ""
+    console.print(
+        f"Backfill {backfill_id}: {told['done']:,} of {count(told['planned'], 'partition')} done, "
+        f"{duration(told['took_seconds'])}{ended}.",
+        markup=False,
+    )
+    list_failures(told["failures"])
+    if told["failed"]:
+        held = f"; {told['left']:,} that read what failed were not begun" if told["left"] and not stopped else ""
+        console.print(f"{told['failed']:,} failed{held}. `pipeline retry {backfill_id}` takes up what failed.")
+    if stopped and not cancelled:
+        console.print(f"`pipeline backfill --resume --id {backfill_id}` goes on.")
+
+
+def _check_code(project: Project, booked: Booked) -> None:
+    """A backfill is carried out by the code that it was planned for, to its end."""
+    present = project.code_versions()
+    moved = [
+        f"{lead} was {version}, is {present.get(lead, 'no table any more')}"
+        for lead, version in booked.file.plan.code_versions.items()
+        if present.get(lead) != version
+    ]
+    if moved:
+        end_outdated(
+            f"The code changed since backfill {booked.backfill_id} was planned:",
+            moved,
+            "Half of it would be made by one version and half by the other; plan anew.",
+        )
+
+
+def _in_process(project: Project, book: Book, booked: Booked, form: str) -> bool:
+    """Carry it out here; true if it was stopped before its end."""
+    from pipeline_assets.console import BackfillView
+    from pipeline_assets.orchestration.backfill.in_process import OtherProcess, ThisProcess, carry_out
+    from pipeline_assets.orchestration.backfill.standing import standing_of
+
+    standing = standing_of(project.instance, project.graph, booked)
+    planned = {lead: len(booked.file.plan.days(lead)) for lead in booked.file.plan.order}
+    done = {lead: sum(spot.table == lead for spot in standing.done) for lead in planned}
+    with ExitStack() as stack:
+        view = stack.enter_context(BackfillView(planned, done, on_stderr=form == "json"))
+        stopped = stack.enter_context(_stopping_on_interrupt())
+
+        def heard(event: Any) -> None:
+            if event.table in planned:  # of tables that are computed together the leading one counts
+                view.day_done(event)
+
+        hands: list[Any] = (
+            [ThisProcess(project.defs, project.instance, heard)]
+            if booked.parallel == 1
+            else [OtherProcess(build, instance_folder(), heard, stack) for _ in range(booked.parallel)]
+        )
+        dispatch = carry_out(
+            project.graph,
+            project.instance,
+            booked,
+            standing,
+            hands=hands,
+            stop=lambda: stopped() or book.is_cancelled(booked.backfill_id),
+        )
+    return not dispatch.is_over
+
+
+@contextmanager
+def _stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C once: stop after the partition in hand. Twice: at once; what is half done is aside, and never seen."""
+    from pipeline_assets.console import stderr
+
+    received: list[int] = []
+
+    def interrupted(number: int, _: object) -> None:
+        received.append(number)
+        if len(received) > 1:
+            os._exit(EXIT_INTERRUPTED)
+        stderr.print("Stopping after the partition in hand; once more stops at once.")
+
+    before = {each: signal.signal(each, interrupted) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _through_dagster(project: Project, book: Book, booked: Booked, form: str) -> bool:
+    """Have Dagster do it, and watch; true if it was cancelled. Whoever stops watching stops nothing."""
+    from pipeline_assets.console import BackfillView
+    from pipeline_assets.orchestration.backfill.through_dagster import RunningDagster, State, parts
+
+    there, planned = RunningDagster(project.settings.dagster_url), booked.file.plan
+    counts = {lead: len(planned.days(lead)) for lead in planned.order}
+    launched = False
+    try:
+        with BackfillView(counts, dict.fromkeys(counts, 0), on_stderr=form == "json") as view:
+            for number, targets in enumerate(parts(project.graph, planned), start=1):
+                if book.is_cancelled(booked.backfill_id):
+                    return True
+                dagster_id = _launch(project, there, booked, targets, number)
+                launched = True
+                view.say(f"Dagster's backfill {dagster_id}: {there.url.rstrip('/')}/runs/b/{dagster_id}")
+                told = _watched(there, dagster_id, targets, view)
+                if told.error:
+                    view.say(f"Dagster says: {told.error}")
+                if told.state is not State.SUCCEEDED:
+                    return told.state is State.CANCELED
+    except KeyboardInterrupt:
+        _say_it_goes_on(booked.backfill_id)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except SettingsError:
+        if launched:
+            _say_it_goes_on(booked.backfill_id)
+        raise
+    return False
+
+
+def _launch(project: Project, there: RunningDagster, booked: Booked, targets: Mapping[str, Any], number: int) -> str:
+    """One part; if it was launched before, it is not again."""
+    from pipeline_assets.orchestration.backfill.tags import PLAN_TAG
+    from pipeline_assets.report.plan_words import headline
+
+    planned = booked.file.plan
+    return there.launch(
+        project.graph,
+        targets,
+        backfill_id=booked.backfill_id,
+        title=headline(planned),
+        reason=planned.ask.why or planned.ask.mode.value,
+        tags={PLAN_TAG: booked.file.digest},
+        force=planned.ask.force,
+        part=number,
+    )
+
+
+def _watched(there: RunningDagster, dagster_id: str, targets: Mapping[str, Any], view: BackfillView) -> Backfill:
+    """How it ended, once it has."""
+    while True:
+        told = there.status(dagster_id)
+        view.done({lead: told.tables[lead].done for lead in targets if lead in told.tables})
+        if told.state.has_ended:
+            return told
+        time.sleep(LOOK_SECONDS)
+
+
+def _say_it_goes_on(backfill_id: str) -> None:
+    from pipeline_assets.console import stderr
+
+    stderr.print(
+        f"Not watching any more; Dagster goes on with what it has. `pipeline backfill --resume --id {backfill_id}` "
+        f"watches again, `pipeline cancel {backfill_id}` stops it."
+    )

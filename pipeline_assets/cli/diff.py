@@ -1,0 +1,103 @@
+"""The command diff: what differs between two lakes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline_assets.cli.opened import DAY, EXIT_FAILED, GivenPath, loaded
+from pipeline_assets.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pipeline_assets.rules.tolerance import Tolerance
+    from pipeline_assets.store.compare import TableDiff
+
+
+@click.command()
+@click.argument("base", type=GivenPath(path_type=Path))
+@click.argument("other", type=GivenPath(path_type=Path), required=False)
+@click.option("--select", help="Tables, by name: 'events,daily_sales'.  [default: all]")
+@click.option("--from", "first", type=DAY, help="First day.  [default: the first of both lakes]")
+@click.option("--to", "last", type=DAY, help="Last day.  [default: the last of both lakes]")
+@click.option("--max-changed-rows", type=click.IntRange(0), help="Rows of a table that may differ.")
+@click.option("--max-changed-share", type=click.FloatRange(0, 1), help="Share of a table's rows that may differ, to 1.")
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "markdown", "json"]),
+    help="For people, summaries, programs.",
+)
+def diff(  # noqa: PLR0917 - click hands options over by name
+    base: Path,
+    other: Path | None,
+    select: str | None,
+    first: datetime | None,
+    last: datetime | None,
+    max_changed_rows: int | None,
+    max_changed_share: float | None,
+    form: str,
+) -> None:
+    """Print what differs between the lakes BASE and OTHER (PIPELINE_STORE unless given), rows and values.
+
+    Rows are matched by the key of their table's contract; without one they are compared whole. Added, removed and
+    changed rows differ, as do all rows of a day that one lake does not have or whose columns are not the same.
+
+    Exit status: 0; 1 if more differs than --max-changed-rows or --max-changed-share allow; 2 if a lake, a table or an
+    option is wrong.
+    """
+    from pipeline_assets.orchestration.table_keys import keys_of
+    from pipeline_assets.rules.tolerance import Tolerance
+    from pipeline_assets.store.compare import compare_lakes, open_lake
+
+    if first and last and first > last:
+        msg = f"--from {first.date()} is after --to {last.date()}"
+        raise SettingsError(msg)
+    settings, _, defs = loaded()
+    other = other or settings.store
+    tolerance = Tolerance(max_changed_rows, max_changed_share)
+    tables = compare_lakes(
+        open_lake(base),
+        open_lake(other),
+        tables=[name.strip() for name in select.split(",")] if select is not None else None,
+        first=first.date() if first else None,
+        last=last.date() if last else None,
+        keys=keys_of(defs),
+    )
+    if form == "table":
+        show_diff(base, other, tables, tolerance)
+    elif form == "json":
+        from pipeline_assets.report.lake_diff_json import lake_diff_json
+
+        click.echo(lake_diff_json(str(base), str(other), tables, tolerance).encode())
+    else:
+        from pipeline_assets.report.lake_diff import lake_diff_markdown
+
+        click.echo(lake_diff_markdown(str(base), str(other), tables, tolerance).encode())
+    if any(tolerance.is_exceeded(each.differing, each.differing_share) for each in tables):
+        sys.exit(EXIT_FAILED)
+
+
+def show_diff(base: Path, other: Path, tables: Sequence[TableDiff], tolerance: Tolerance) -> None:
+    """Print the comparison as tables."""
+    from pipeline_assets.console import console, grid
+    from pipeline_assets.report import lake_diff as words
+
+    console.print(f"{words.headline(tables)}\nbase:  {base}\nother: {other}", markup=False)
+    found = words.overview(tables)
+    console.print(grid(found.names, found.rows), markup=False)
+    for each in tables:
+        sentences, values = words.explanation(each), words.values(each)
+        if sentences:
+            console.print(f"{each.table}: {' '.join(sentences)}", markup=False)
+        if values.rows:
+            console.print(grid(values.names, values.rows), markup=False)
+    for sentence in words.verdict(tables, tolerance):
+        console.print(sentence, markup=False)

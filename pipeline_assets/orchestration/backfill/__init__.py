@@ -1,0 +1,1 @@
+"""Plans of backfills from what Dagster knows, and carrying them out."""

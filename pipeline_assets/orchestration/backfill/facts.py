@@ -1,0 +1,285 @@
+"""What a plan is made from: the heads in the store, the records in the event log, the files that landed.
+
+Everything is looked up once, for whole tables: a plan of ten years asks for no partition by itself. Heads come before
+records. What somebody commits in between is then a head that has moved since, and not one that was planned with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.orchestration.changes.ledger import EventLog, spots_of_run
+from pipeline_assets.orchestration.changes.records import run_starts
+from pipeline_assets.orchestration.changes.upstream_sensor import is_retried_by_dagster
+from pipeline_assets.orchestration.graph import daily_graph, key_of, last_days
+from pipeline_assets.orchestration.retry.judgement import judgements_of
+from pipeline_assets.rules.backfill import Facts
+from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.staleness import Made, Spot
+from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.store.landing import Landing, LandingZone
+from pipeline_assets.store.local import HeadStat
+
+FAILED_RUNS = 500
+"""Newest ones: what failed longer ago and was never made is missing, or was given up."""
+CLOCKS_APART_SECONDS = 2.0
+"""Between the file system that stamps landing files and the clock of runs."""
+_NS = 1_000_000_000
+
+Days = dict[date, Made]
+Heads = dict[date, HeadStat]
+
+
+def facts_of(
+    instance: dg.DagsterInstance,
+    assets: Any,
+    store: LocalStore,
+    landing: Mapping[str, Landing],
+    tables: Collection[str] | None = None,
+    *,
+    check_bytes_of: Collection[Spot] = (),
+    held: Collection[Spot] = (),
+) -> Facts:
+    """Look up what there is.
+
+    Args:
+        assets: Dagster's asset graph: `Definitions.resolve_asset_graph()`, or `repository_def.asset_graph`.
+        landing: landing zones by the source tables that stand for them.
+        tables: these, what is downstream of them, and what all of these read; every table if None.
+        check_bytes_of: partitions whose heads are read and held against their records; of others the size is.
+        held: see `Facts`.
+
+    Raises:
+        LandingError: the landing zone cannot be read as what it claims to be.
+    """
+    graph = daily_graph(assets)
+    ledger, over = EventLog(instance, graph), last_days(assets)
+    concerned = _concerned(graph, tables)
+    computed = [table for table in concerned if table not in graph.sources]
+    stats = {table: _heads(store, table) for table in computed}
+    made = {table: ledger.all_made(table, beginnings=False) for table in computed}
+    for table in concerned:
+        if table in graph.sources:
+            source = Source(table, graph, ledger, days_between(graph.first_days[table], over[table]), stats, made)
+            made[table] = source.made_by(landing.get(table))
+    for table in computed:
+        made[table] |= ledger.made(table, _in_doubt(graph, table, made, instance))
+    leads = dict.fromkeys(map(graph.lead, computed))
+    heads = {table: _tokens(stats[table], made[table]) for table in computed}
+    foreign = _foreign(graph, store, stats, made, check_bytes_of)
+    for table, day in foreign:  # what reads it is judged by the bytes that it would read
+        if (head := store.head(Partition(table, day))) is not None:
+            made[table][day] = replace(made[table][day], digest=head.digest)
+    return Facts(
+        heads=heads,
+        made=made,
+        failed=failed_spots(instance, graph, made),
+        foreign=foreign,
+        code_versions={lead: version for lead in leads if (version := assets.get(key_of(lead)).code_version)},
+        last_days=over,
+        held=frozenset(held),
+    )
+
+
+def failed_spots(instance: dg.DagsterInstance, graph: Graph, made: Mapping[str, Mapping[date, Made]]) -> set[Spot]:
+    """Partitions that a run failed of, and that nobody has made since it began, by leading tables.
+
+    A run that Dagster starts again has not failed yet. One whose worker died, or that was told to stop, did not fail of
+    anything.
+
+    Args:
+        made: newest records, of the tables that are asked about.
+    """
+    failed: set[Spot] = set()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_RUNS):
+        run = record.dagster_run
+        if is_retried_by_dagster(run):
+            continue
+        began = record.start_time or record.create_timestamp.timestamp()
+        left = {
+            spot
+            for spot in spots_of_run(graph, run) - failed
+            if spot.table in made
+            and not ((since := made[spot.table].get(spot.day)) and since.recorded_at.timestamp() > began)
+        }
+        if left:
+            judged = judgements_of(instance, run.run_id)
+            failed |= {spot for spot in left if any(each.concerns(*spot) for each in judged)}
+    return failed
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is there now of a table that nothing here computes.
+
+    Args:
+        days: of its history, those that are over.
+        stats, made: of the tables that read it.
+    """
+
+    table: str
+    graph: Graph
+    ledger: EventLog
+    days: list[date]
+    stats: Mapping[str, Heads]
+    made: Mapping[str, Days]
+
+    def made_by(self, landing: Landing | None) -> Days:
+        """Each day that is there, as if it had been made."""
+        reported = self.ledger.all_made(self.table)
+        if landing is None:
+            return reported
+        if not isinstance(landing, LandingZone):
+            # It cannot be listed, and asking for every day takes too long: who reads a day will see.
+            return {day: reported.get(day, Made(0, None)) for day in self.days}
+        return self._landed(landing, reported)
+
+    def _landed(self, zone: LandingZone, reported: Days) -> Days:
+        """Files are read where they changed since somebody read them.
+
+        As the landing sensor has it, a day without files is one without rows if it is known, or a later one has landed.
+        """
+        leads = [lead for lead, _ in self.graph.readers(self.table)]
+        read = {day: readers for day in self.days if (readers := list(self._readers(leads, day)))}
+        starts = run_starts(self.ledger.instance, {record.run_id for each in read.values() for _, record in each})
+        listed, found, empty = set(zone.days()), dict[date, Made](), list[date]()
+        for day in self.days:
+            changed_ns = zone.changed_ns(day) if day in listed else None
+            if changed_ns is None:
+                empty.append(day)
+                continue
+            nothing = zone.fingerprint(day, [])
+            digest = self._digest_since(changed_ns, day, read.get(day, ()), starts)
+            if digest in (None, nothing):
+                look = zone.look(day)
+                digest = look.fingerprint
+                if not look.stamp:
+                    empty.append(day)
+            if digest is not None:
+                found[day] = _as_reported(reported.get(day), digest, changed_ns)
+        newest = max(found, default=date.min)
+        for day in empty:
+            if day < newest or day in reported or day in read:
+                found[day] = _as_reported(reported.get(day), zone.fingerprint(day, []), None)
+        return found
+
+    def _readers(self, leads: Collection[str], day: date) -> Iterator[tuple[HeadStat | None, Made]]:
+        """Heads and records of that day that tell by which digest they read the source."""
+        for lead in leads:
+            record = self.made.get(lead, {}).get(day)
+            if record is not None and day in record.made_from.get(self.table, {}):
+                yield self.stats[lead].get(day), record
+
+    def _digest_since(
+        self,
+        changed_ns: int,
+        day: date,
+        readers: Collection[tuple[HeadStat | None, Made]],
+        starts: Mapping[str, float],
+    ) -> str | None:
+        """The digest by which somebody read the day after it had changed for the last time; None if nobody did.
+
+        The reading began neither before the run did, nor before the head's own: a record may be another run's that is
+        recorded again.
+        """
+        for head, record in readers:
+            start = starts.get(record.run_id)
+            if head is None or start is None or record.seconds is None or head.size_bytes != record.size_bytes:
+                continue
+            began = min(start, head.published_ns / _NS - record.seconds)
+            if changed_ns / _NS < began - CLOCKS_APART_SECONDS:
+                return record.made_from[self.table][day]
+        return None
+
+
+def _concerned(graph: Graph, tables: Collection[str] | None) -> list[str]:
+    """Upstream first."""
+    leads = set(graph.leads() if tables is None else map(graph.lead, tables))
+    for lead in graph.leads():
+        if any(graph.lead(name) in leads for name, _ in graph.reads(lead)):
+            leads.add(lead)
+    read = {graph.lead(name) for lead in leads for name, _ in graph.reads(lead)}
+    return [table for table in graph.tables if graph.lead(table) in leads | read]
+
+
+def _in_doubt(graph: Graph, table: str, made: Mapping[str, Days], instance: dg.DagsterInstance) -> list[date]:
+    """Days of which it matters when their step began.
+
+    Their record does not tell all inputs, and one of the others was recorded by another run while theirs went on. That
+    is rare, and looking into the log of a run takes some milliseconds.
+    """
+    reads = [(name, window) for name, window in graph.reads(graph.lead(table)) if name in made]
+    untold = {
+        day: others
+        for day, record in made[table].items()
+        if record.run_id and (others := [each for each in reads if each[0] not in record.made_from])
+    }
+    starts = run_starts(instance, {made[table][day].run_id for day in untold})
+    return [
+        day
+        for day, others in untold.items()
+        if any(
+            upstream.run_id != made[table][day].run_id
+            and starts.get(made[table][day].run_id, 0.0) < upstream.recorded_at.timestamp()
+            and upstream.recorded_at <= made[table][day].recorded_at
+            for name, window in others
+            for each in window.upstream_of(day)
+            if (upstream := made[name].get(each)) is not None
+        )
+    ]
+
+
+def _heads(store: LocalStore, table: str) -> Heads:
+    with suppress(SettingsError):  # an asset of a name that the store does not take is kept elsewhere
+        return store.heads(table)
+    return {}
+
+
+def _tokens(stats: Heads, made: Days) -> dict[date, str]:
+    """Of a table that is kept elsewhere, by another IO manager, the records tell what there is."""
+    if not stats and all(record.size_bytes is None for record in made.values()):
+        return {day: record.digest or f"record {record.event_id}" for day, record in made.items()}
+    return {day: stat.version for day, stat in stats.items()}
+
+
+def _foreign(
+    graph: Graph,
+    store: LocalStore,
+    stats: Mapping[str, Heads],
+    made: Mapping[str, Days],
+    check_bytes_of: Collection[Spot],
+) -> set[Spot]:
+    """Partitions that somebody published without recording it, or whose file was changed."""
+    foreign = {
+        Spot(table, day)
+        for table, heads in stats.items()
+        for day, stat in heads.items()
+        if (record := made[table].get(day)) and record.size_bytes not in (None, stat.size_bytes)
+    }
+    for spot in check_bytes_of:
+        for table in graph.steps[spot.table]:
+            record = made.get(table, {}).get(spot.day)
+            if record is not None and record.digest is not None and Spot(table, spot.day) not in foreign:
+                head = store.head(Partition(table, spot.day))
+                if head is not None and head.digest != record.digest:
+                    foreign.add(Spot(table, spot.day))
+    return foreign
+
+
+def _as_reported(report: Made | None, digest: str, changed_ns: int | None) -> Made:
+    """A report of the same content says better since when it is there than the files do."""
+    if report is not None and report.digest == digest:
+        return report
+    return (
+        Made(0, digest)
+        if changed_ns is None
+        else Made(0, digest, recorded_at=datetime.fromtimestamp(changed_ns / _NS, UTC))
+    )

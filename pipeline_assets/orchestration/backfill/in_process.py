@@ -1,0 +1,326 @@
+"""Carrying out a backfill without daemon or webserver: runs in this process, or in some that it starts.
+
+A run is executed beside the main thread, which stays free to be told to stop: the partition in hand is finished and
+recorded then, and no other is begun.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import date
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Protocol
+
+import dagster as dg
+
+from pipeline_assets.errors import WorkerDied
+from pipeline_assets.orchestration import progress
+from pipeline_assets.orchestration.backfill.tags import (
+    BACKFILL_TAG,
+    CONTINUES_TAG,
+    PLAN_TAG,
+    REASON_TAG,
+    SKIP_UNCHANGED_TAG,
+)
+from pipeline_assets.orchestration.changes.ledger import recorded_spots, spots_of_run
+from pipeline_assets.orchestration.graph import key_of
+from pipeline_assets.orchestration.retry.judgement import judgements_of
+from pipeline_assets.orchestration.runs import PlannedRun, execute, failures_of, open_instance, was_interrupted
+from pipeline_assets.rules.backfill import chunks
+from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.rules.dispatch import Dispatch
+from pipeline_assets.rules.reach import ranges_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from pipeline_assets.orchestration.backfill.book import Booked
+    from pipeline_assets.orchestration.backfill.standing import Standing
+    from pipeline_assets.orchestration.progress import DayDone
+    from pipeline_assets.rules.reach import Graph
+
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run to be executed."""
+
+    lead: str
+    tables: tuple[str, ...]
+    first: date
+    last: date
+    tags: Mapping[str, str]
+
+    @property
+    def days(self) -> list[date]:
+        """All of them."""
+        return days_between(self.first, self.last)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that was executed. `failures` are in the words of its steps."""
+
+    run_id: str
+    interrupted: bool
+    failures: Sequence[str]
+
+
+class Hand(Protocol):
+    """Executes one run at a time."""
+
+    def begin(self, task: Task) -> None:
+        """Start a run."""
+        ...
+
+    def ended(self) -> Ended | None:
+        """The run, once it has ended; waits for that, but not long."""
+        ...
+
+    def stop(self) -> None:
+        """After the partition in hand."""
+        ...
+
+
+def carry_out(
+    graph: Graph,
+    instance: dg.DagsterInstance,
+    booked: Booked,
+    standing: Standing,
+    *,
+    hands: Sequence[Hand],
+    stop: Callable[[], bool],
+) -> Dispatch:
+    """Compute what is left of a backfill, upstream first; what reads a partition that failed is not begun.
+
+    Args:
+        standing: how far it is. Failures of before are tried again.
+        stop: true once nothing more is to be begun.
+    """
+    planned = booked.file.plan
+    dispatch = Dispatch(
+        graph, planned, chunks(graph, planned, days_per_run=booked.days_per_run), done=set(standing.done)
+    )
+    tags = _tags(booked)
+    dead = _let_go(instance, graph, standing, booked.backfill_id)
+    idle, busy, to_do, stopping = list(hands), dict[int, tuple[Hand, Task]](), list[Task](), False
+    while True:
+        if not stopping and stop():
+            stopping = True
+            for hand in hands:
+                hand.stop()
+        while idle and not stopping:
+            if not to_do and (ready := dispatch.next()) is not None:
+                lead, days = ready
+                to_do = [
+                    Task(lead, graph.steps[lead], first, last, tags | _continues(dead, lead, first, last))
+                    for first, last in ranges_of(days)
+                ]
+            if not to_do:
+                break
+            task, hand = to_do.pop(0), idle.pop()
+            hand.begin(task)
+            busy[id(hand)] = (hand, task)
+        if not busy:
+            return dispatch
+        for hand, task in list(busy.values()):
+            ended = hand.ended()
+            if ended is not None:
+                idle.append(busy.pop(id(hand))[0])
+                _settle(instance, graph, dispatch, task, ended)
+
+
+def _settle(instance: dg.DagsterInstance, graph: Graph, dispatch: Dispatch, task: Task, ended: Ended) -> None:
+    run = instance.get_run_by_id(ended.run_id)
+    if run is None or run.status is dg.DagsterRunStatus.SUCCESS:
+        dispatch.ended(task.lead, task.days, task.days, {})
+        return
+    made = {spot.day for spot in recorded_spots(instance, graph, ended.run_id) if spot.table == task.lead}
+    if ended.interrupted:
+        instance.report_run_canceled(run, "the backfill was stopped after the partition in hand")
+        dispatch.ended(task.lead, [day for day in task.days if day in made], made, {})
+        return
+    judged = judgements_of(instance, ended.run_id)
+    told = {
+        day: next((each.reason for each in judged if each.concerns(task.lead, day)), "; ".join(ended.failures))
+        for day in task.days
+    }
+    dispatch.ended(task.lead, task.days, made, told)
+
+
+def _tags(booked: Booked) -> dict[str, str]:
+    plan = booked.file.plan
+    return {
+        BACKFILL_TAG: booked.backfill_id,
+        REASON_TAG: plan.ask.why or plan.ask.mode.value,
+        PLAN_TAG: booked.file.digest,
+        "dagster/max_retries": "0",  # this process sees to what its workers leave
+        **({} if plan.ask.force else {SKIP_UNCHANGED_TAG: "true"}),
+    }
+
+
+def _let_go(
+    instance: dg.DagsterInstance, graph: Graph, standing: Standing, backfill_id: str
+) -> list[tuple[str, dict[str, set[date]]]]:
+    """Runs whose process was killed, with what they were making: they end, and others go on from where they were."""
+    dead = []
+    for run in standing.runs:
+        if run in standing.running:
+            instance.report_run_canceled(
+                run, f"the process that carried out backfill {backfill_id} is gone; what it had committed stands"
+            )
+        elif run.status is not dg.DagsterRunStatus.CANCELED:
+            continue
+        days: dict[str, set[date]] = {}
+        for table, day in spots_of_run(graph, run):
+            days.setdefault(table, set()).add(day)
+        dead.append((run.run_id, days))
+    return dead
+
+
+def _continues(
+    dead: Sequence[tuple[str, Mapping[str, set[date]]]], lead: str, first: date, last: date
+) -> dict[str, str]:
+    runs = [run_id for run_id, days in dead if any(first <= day <= last for day in days.get(lead, ()))]
+    return {CONTINUES_TAG: ",".join(runs)} if runs else {}
+
+
+@dataclass
+class ThisProcess:
+    """Runs beside the main thread.
+
+    Args:
+        listener: told of every finished day, in the other thread.
+    """
+
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+    listener: Callable[[DayDone], None]
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _running: Future[Ended] | None = None
+
+    def begin(self, task: Task) -> None:
+        """Start a run."""
+        self._running = self._pool.submit(_run, self.defs, self.instance, task, self._heard)
+
+    def ended(self) -> Ended | None:
+        """The run, once it has ended."""
+        assert self._running is not None  # noqa: S101 - `begin` comes first
+        wait([self._running], LOOK_SECONDS)
+        return self._running.result() if self._running.done() else None
+
+    def stop(self) -> None:
+        """After the partition in hand."""
+        self._stopping.set()
+
+    def _heard(self, event: DayDone) -> None:
+        self.listener(event)
+        if self._stopping.is_set():
+            raise KeyboardInterrupt
+
+
+class OtherProcess:
+    """Runs in a process of its own, which ends with this one.
+
+    Args:
+        build: gives the definitions, there.
+        home: of the instance.
+        listener: told of every finished day.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], dg.Definitions],
+        home: Path,
+        listener: Callable[[DayDone], None],
+        stack: ExitStack,
+    ) -> None:
+        context = get_context("spawn")
+        self._listener = listener
+        self._tasks: Any = context.Queue()
+        self._said: Any = context.Queue()
+        self._stopping = context.Event()
+        self._process = context.Process(
+            target=_work,
+            args=(build, home, os.getpid()),
+            kwargs={"tasks": self._tasks, "said": self._said, "stopping": self._stopping},
+            daemon=True,
+        )
+        self._process.start()
+        stack.callback(self._end)
+
+    def begin(self, task: Task) -> None:
+        """Start a run."""
+        self._tasks.put(task)
+
+    def ended(self) -> Ended | None:
+        """The run, once it has ended.
+
+        Raises:
+            WorkerDied: the process died.
+        """
+        while True:
+            try:
+                said = self._said.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                if not self._process.is_alive():
+                    msg = f"a worker process died with exit code {self._process.exitcode}; `--resume` goes on"
+                    raise WorkerDied(msg) from None
+                return None
+            if isinstance(said, Ended):
+                return said
+            if isinstance(said, BaseException):
+                raise said
+            self._listener(said)
+
+    def stop(self) -> None:
+        """After the partition in hand."""
+        self._stopping.set()
+
+    def _end(self) -> None:
+        self._stopping.set()
+        self._tasks.put(None)
+        self._process.join()
+
+
+def _work(
+    build: Callable[[], dg.Definitions], home: Path, parent: int, *, tasks: Any, said: Any, stopping: Any
+) -> None:
+    """What the other process does, until there is no more task, or nobody to give one."""
+    # A terminal sends Ctrl-C to a whole group of processes, and Dagster would end its run in the middle of a partition;
+    # what it means is for the parent to say.
+    os.setpgid(0, 0)
+
+    def heard(event: DayDone) -> None:
+        said.put(event)
+        if stopping.is_set() or os.getppid() != parent:
+            raise KeyboardInterrupt
+
+    try:
+        defs = build()
+        with open_instance(home) as instance:
+            while os.getppid() == parent:
+                try:
+                    task = tasks.get(timeout=1)
+                except queue.Empty:
+                    continue
+                if task is None:
+                    return
+                said.put(_run(defs, instance, task, heard))
+    except Exception as error:  # noqa: BLE001 - it is raised where somebody sees it
+        said.put(error)
+
+
+def _run(defs: dg.Definitions, instance: dg.DagsterInstance, task: Task, listener: Callable[[DayDone], None]) -> Ended:
+    with progress.listening(listener):
+        run = PlannedRun(tuple(key_of(table) for table in task.tables), task.first, task.last)
+        result = execute(defs, run, instance, task.tags)
+        return Ended(result.run_id, was_interrupted(result), failures_of(result))

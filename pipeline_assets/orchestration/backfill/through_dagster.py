@@ -1,0 +1,494 @@
+"""Backfills of a running Dagster, through its GraphQL: launched, watched and canceled as its UI does it.
+
+Belongs here: what is asked of the webserver and what its answers mean. Does not: deciding what is computed
+(`rules.backfill`), and executing it in this process.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
+from pipeline_assets.orchestration.changes.ledger import PARTITION, RANGE_END, RANGE_START
+from pipeline_assets.rules.backfill import Plan
+from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.rules.reach import Graph, ranges_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Targets = Mapping[str, Sequence[date]]
+"""Ascending days by leading table."""
+
+PART_TAG = "pipeline/part"
+"""Of a plan that is launched in several backfills: which one, from 1."""
+DAGSTER_BACKFILL_TAG, PRIORITY_TAG = "dagster/backfill", "dagster/priority"
+PRIORITY = -10
+"""Of the runs in Dagster's queue; all others have 0, and go first."""
+ANSWER_SECONDS = 60
+TITLE_CHARACTERS = 100
+NOT_IN_TITLES = re.compile(r'[%*"]')
+RUNS_PER_PAGE = 100
+UNFINISHED = ["QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING"]
+
+LAUNCH = """
+mutation ($params: LaunchBackfillParams!) {
+  answer: launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message }
+  }
+}
+"""
+CANCEL = """
+mutation ($id: String!) { answer: cancelPartitionBackfill(backfillId: $id) { __typename ... on Error { message } } }
+"""
+BACKFILL = """
+fragment Told on PartitionBackfill {
+  id status title description timestamp endTimestamp tags { key value } error { message }
+}
+"""
+ONE = f"""
+{BACKFILL}
+query ($id: String!) {{
+  answer: partitionBackfillOrError(backfillId: $id) {{
+    __typename ... on Error {{ message }}
+    ... on PartitionBackfill {{
+      ...Told
+      assetBackfillData {{ assetBackfillStatuses {{ ... on AssetPartitionsStatusCounts {{
+        assetKey {{ path }}
+        numPartitionsTargeted numPartitionsInProgress numPartitionsMaterialized numPartitionsFailed
+      }} }} }}
+    }}
+  }}
+}}
+"""
+NEWEST = f"""
+{BACKFILL}
+query ($limit: Int!) {{
+  answer: partitionBackfillsOrError(limit: $limit) {{
+    __typename ... on Error {{ message }} ... on PartitionBackfills {{ results {{ ...Told }} }}
+  }}
+}}
+"""
+TARGETED = """
+query ($id: String!, $key: AssetKeyInput!) {
+  answer: partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { partitionsTargetedForAssetKey(assetKey: $key) { partitionKeys ranges { start end } } }
+  }
+}
+"""
+RUNS = """
+query ($filter: RunsFilter!, $cursor: String, $limit: Int!) {
+  answer: runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
+    __typename ... on Error { message }
+    ... on Runs { results {
+      runId status tags { key value } assetSelection { path } assetMaterializations { partition assetKey { path } }
+    } }
+  }
+}
+"""
+RUN_IDS = """
+query ($filter: RunsFilter!) {
+  answer: runIdsOrError(filter: $filter, limit: 1) { __typename ... on Error { message } ... on RunIds { results } }
+}
+"""
+ASSETS = "query ($keys: [AssetKeyInput!]!) { answer: assetNodes(assetKeys: $keys) { assetKey { path } partitionKeys } }"
+LOCATIONS = """
+{ answer: workspaceOrError {
+  __typename ... on Error { message }
+  ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on Error { message } } } }
+} }
+"""
+DAEMON = '{ answer: instance { daemonHealth { daemonStatus(daemonType: "BACKFILL") { healthy } } } }'
+
+
+class State(StrEnum):
+    """Of a backfill."""
+
+    RUNNING = "running"
+    CANCELING = "canceling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # partitions failed, or Dagster could not go on
+    CANCELED = "canceled"
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing of it starts any more."""
+        return self not in (State.RUNNING, State.CANCELING)
+
+
+STATES = {
+    "REQUESTED": State.RUNNING,
+    "CANCELING": State.CANCELING,
+    "FAILING": State.CANCELING,
+    "COMPLETED": State.SUCCEEDED,
+    "COMPLETED_SUCCESS": State.SUCCEEDED,
+    "COMPLETED_FAILED": State.FAILED,
+    "FAILED": State.FAILED,
+    "CANCELED": State.CANCELED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """Partitions of one table of a backfill. `failed` counts those that cannot start as what they read failed."""
+
+    total: int
+    done: int
+    failed: int
+    in_progress: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """One backfill as Dagster tells of it. Moments are aware, UTC.
+
+    Args:
+        error: why Dagster itself could not go on.
+        tables: by name, upstream first; empty in lists, and when the definitions have changed since.
+    """
+
+    id: str
+    state: State
+    title: str
+    description: str
+    tags: Mapping[str, str]
+    began_at: datetime
+    ended_at: datetime | None
+    error: str | None
+    tables: Mapping[str, TableStatus]
+
+
+def parts(graph: Graph, planned: Plan) -> list[Targets]:
+    """What a plan computes, cut into what one backfill of Dagster's may hold. Nearly always it is one.
+
+    Each is launched when the one before it has ended. Dagster 1.13 puts a table and one that it reads over several days
+    into the same runs if both are to be made for the same days, and makes a run of every unbroken stretch of these. So
+    of days with gaps, a run may read what another one, beside it, is about to make.
+    """
+    part_of: dict[str, int] = {}
+    for lead in planned.order:
+        days = planned.days(lead)
+        if not days:
+            continue
+        has_gaps = len(ranges_of(days)) > 1
+        part_of[lead] = max(
+            (
+                part_of[upstream] + (has_gaps and not window.is_single_day and planned.days(upstream) == days)
+                for name, window in graph.reads(lead)
+                if (upstream := graph.lead(name)) in part_of
+            ),
+            default=0,
+        )
+    return [
+        {lead: planned.days(lead) for lead, part in part_of.items() if part == number}
+        for number in sorted(set(part_of.values()))
+    ]
+
+
+def partitions_by_assets(graph: Graph, targets: Targets) -> list[dict[str, Any]]:
+    """As Dagster's GraphQL wants it: all tables of each step."""
+    return [
+        {
+            "assetKey": _key(table),
+            "partitions": {
+                "ranges": [{"start": str(first), "end": str(last)} for first, last in ranges_of(list(days))]
+            },
+        }
+        for lead, days in targets.items()
+        if days
+        for table in graph.steps[lead]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDagster:
+    """A webserver of Dagster 1.13, with a daemon beside it.
+
+    Args:
+        url: as opened in a browser.
+
+    Every method raises SettingsError: nobody answers at the URL, or not a Dagster; the message says what to do.
+    """
+
+    url: str
+
+    def launch(
+        self,
+        graph: Graph,
+        targets: Targets,
+        *,
+        backfill_id: str,
+        title: str,
+        reason: str,
+        tags: Mapping[str, str] | None = None,
+        force: bool = False,
+        part: int = 1,
+    ) -> str:
+        """Launch one backfill. One that was launched with the same `backfill_id` and `part` is not launched again.
+
+        Args:
+            targets: one of `parts`; all tables of each step are made.
+            backfill_id: ours, as a tag.
+            reason: as description and tag.
+            tags: further ones; all are on every run.
+            force: compute what is unchanged, too.
+            part: number of `targets` among `parts`.
+
+        Returns:
+            Dagster's id of it.
+
+        Raises:
+            SettingsError: nothing is to be made; the daemon is not running; the tables or the days are none of that
+                Dagster's.
+        """
+        if not any(targets.values()):
+            msg = "There is nothing to compute in this backfill."
+            raise SettingsError(msg)
+        known = {BACKFILL_TAG: backfill_id, PART_TAG: str(part)}
+        if (launched := self._launched(known)) is not None:
+            return launched
+        self._check({table: days for lead, days in targets.items() for table in graph.steps[lead]})
+        all_tags = {
+            **(tags or {}),
+            REASON_TAG: reason,
+            PRIORITY_TAG: str(PRIORITY),
+            **({} if force else {SKIP_UNCHANGED_TAG: "true"}),
+            **known,
+        }
+        params = {
+            "title": NOT_IN_TITLES.sub("", title)[:TITLE_CHARACTERS],
+            "description": reason,
+            "tags": [{"key": key, "value": value} for key, value in all_tags.items()],
+            "partitionsByAssets": partitions_by_assets(graph, targets),
+        }
+        try:
+            answer = self._ask(LAUNCH, params=params)
+        except _NoAnswer:
+            if (launched := self._launched(known)) is not None:
+                return launched
+            raise
+        return str(self._good(answer, "LaunchBackfillSuccess")["backfillId"])
+
+    def status(self, backfill_id: str) -> Backfill:
+        """How far a backfill is.
+
+        Args:
+            backfill_id: Dagster's.
+
+        Raises:
+            SettingsError: there is none of that id.
+        """
+        answer = self._ask(ONE, id=backfill_id)
+        if answer["__typename"] == "BackfillNotFoundError":
+            msg = f"The Dagster at {self.url} has no backfill {backfill_id}. `pipeline backfills` lists them."
+            raise SettingsError(msg)
+        return _backfill(self._good(answer, "PartitionBackfill"))
+
+    def backfills(self, *, limit: int = 50) -> list[Backfill]:
+        """The newest ones, whoever launched them, newest first."""
+        answer = self._ask(NEWEST, limit=limit)
+        return [_backfill(each) for each in self._good(answer, "PartitionBackfills")["results"]]
+
+    def failed(self, backfill_id: str) -> dict[str, list[date]]:
+        """Days that it did not make and will not make any more, by table.
+
+        They failed, were canceled, or read one that did; of a backfill that goes on only those of runs that ended.
+
+        Raises:
+            SettingsError: there is none of that id.
+        """
+        told = self.status(backfill_id)
+        made: dict[str, set[date]] = {table: set() for table in told.tables}
+        missed: dict[str, set[date]] = {table: set() for table in told.tables}
+        for run in self._runs(backfill_id):
+            for event in run["assetMaterializations"]:
+                made.setdefault(_name(event["assetKey"]), set()).add(date.fromisoformat(event["partition"]))
+            if run["status"] in ("FAILURE", "CANCELED"):
+                for key in run["assetSelection"]:
+                    missed.setdefault(_name(key), set()).update(_days_of(run))
+        if told.state.has_ended:
+            missed = {table: self._targeted(backfill_id, table) for table in told.tables}
+        left = {table: sorted(days - made[table]) for table, days in missed.items() if table in made}
+        return {table: days for table, days in left.items() if days}
+
+    def cancel(
+        self,
+        backfill_id: str,
+        *,
+        patience_seconds: float = 300,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Backfill:
+        """Cancel it and wait until nothing of it is running or queued; what was committed stays.
+
+        Raises:
+            SettingsError: there is none of that id; it had ended before; it has not ended in time.
+        """
+        told = self.status(backfill_id)
+        if told.state.has_ended:
+            msg = f"Backfill {backfill_id} has ended already ({told.state}): there is nothing to cancel."
+            raise SettingsError(msg)
+        deadline = clock() + patience_seconds
+        while not told.state.has_ended or self._has_unfinished_runs(backfill_id):
+            if told.state is State.RUNNING:
+                # Again, if the daemon wrote what it had read before: it knows of no compare-and-swap.
+                self._good(self._ask(CANCEL, id=backfill_id), "CancelBackfillSuccess")
+            if clock() > deadline:
+                msg = (
+                    f"Backfill {backfill_id} is {told.state} since {patience_seconds:.0f} s and has not ended. "
+                    "Dagster's daemon ends it: see that it is running, and what its log says."
+                )
+                raise SettingsError(msg)
+            sleep(1)
+            told = self.status(backfill_id)
+        return told
+
+    def _launched(self, known: Mapping[str, str]) -> str | None:
+        for each in self.backfills(limit=RUNS_PER_PAGE):
+            if known.items() <= each.tags.items():
+                return each.id
+        return None
+
+    def _check(self, tables: Targets) -> None:
+        """Whether it can make them: of days that it does not have Dagster itself says nothing, and makes none."""
+        nodes = self._ask(ASSETS, keys=[_key(table) for table in tables])
+        found = {_name(each["assetKey"]): set(each["partitionKeys"]) for each in nodes}
+        if unknown := [table for table in tables if table not in found]:
+            broken = [
+                f"{entry['name']}: {located['message'].strip().splitlines()[0]}"
+                for entry in self._good(self._ask(LOCATIONS), "Workspace")["locationEntries"]
+                if (located := entry["locationOrLoadError"]) and located["__typename"] == "PythonError"
+            ]
+            why = (
+                f"its code cannot be loaded ({'; '.join(broken)}). Mend that, and reload the code location there"
+                if broken
+                else "it runs another project, or another version of it. PIPELINE_DAGSTER_URL names the one to use"
+            )
+            msg = f"The Dagster at {self.url} has no asset {', '.join(unknown)}: {why}."
+            raise SettingsError(msg)
+        for table, days in tables.items():
+            if absent := [day for day in days if str(day) not in found[table]]:
+                msg = (
+                    f"The Dagster at {self.url} does not have {table} {absent[0]}"
+                    f"{f' and {len(absent) - 1} more days' if len(absent) > 1 else ''}. Its PIPELINE_START or "
+                    "PIPELINE_TIMEZONE is another than here, or that day is not over yet."
+                )
+                raise SettingsError(msg)
+        if not self._ask(DAEMON)["daemonHealth"]["daemonStatus"]["healthy"]:
+            msg = (
+                f"The Dagster at {self.url} has no daemon running, which executes backfills. Start it: `make dev` "
+                "starts both, `dagster-daemon run` the daemon alone."
+            )
+            raise SettingsError(msg)
+
+    def _targeted(self, backfill_id: str, table: str) -> set[date]:
+        found = self._ask(TARGETED, id=backfill_id, key=_key(table))["partitionsTargetedForAssetKey"] or {}
+        days = {date.fromisoformat(day) for day in found.get("partitionKeys") or ()}
+        for span in found.get("ranges") or ():
+            days.update(days_between(date.fromisoformat(span["start"]), date.fromisoformat(span["end"])))
+        return days
+
+    def _runs(self, backfill_id: str) -> Iterator[Mapping[str, Any]]:
+        filtered = {"tags": [{"key": DAGSTER_BACKFILL_TAG, "value": backfill_id}]}
+        cursor = None
+        while True:
+            answer = self._ask(RUNS, filter=filtered, cursor=cursor, limit=RUNS_PER_PAGE)
+            page = self._good(answer, "Runs")["results"]
+            yield from page
+            if len(page) < RUNS_PER_PAGE:
+                return
+            cursor = page[-1]["runId"]
+
+    def _has_unfinished_runs(self, backfill_id: str) -> bool:
+        filtered = {"tags": [{"key": DAGSTER_BACKFILL_TAG, "value": backfill_id}], "statuses": UNFINISHED}
+        return bool(self._good(self._ask(RUN_IDS, filter=filtered), "RunIds")["results"])
+
+    def _good(self, answer: Mapping[str, Any], expected: str) -> Mapping[str, Any]:
+        if answer["__typename"] != expected:
+            told = answer.get("message", "no reason given").strip()
+            msg = f"The Dagster at {self.url} refused ({answer['__typename']}): {told}"
+            raise SettingsError(msg)
+        return answer
+
+    def _ask(self, query: str, **variables: object) -> Any:
+        """The field `answer`."""
+        import requests  # whoever imports this module need not ask
+
+        try:
+            response = requests.post(
+                f"{self.url.rstrip('/')}/graphql",
+                json={"query": query, "variables": variables},
+                timeout=ANSWER_SECONDS,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            msg = (
+                f"Nobody answers at {self.url} ({type(error).__name__}). Start Dagster, `make dev`, or set "
+                "PIPELINE_DAGSTER_URL to where it is."
+            )
+            raise _NoAnswer(msg) from error
+        try:
+            told = response.json()
+            errors, data = told.get("errors"), told.get("data")
+        except (ValueError, AttributeError):
+            errors = data = None
+        if errors:
+            msg = f"The Dagster at {self.url} refused: {errors[0].get('message')}"
+            raise SettingsError(msg)
+        if not isinstance(data, dict) or data.get("answer") is None:
+            msg = (
+                f"What answers at {self.url} is not a Dagster webserver (HTTP status {response.status_code}). Set "
+                "PIPELINE_DAGSTER_URL to where Dagster's UI is opened."
+            )
+            raise SettingsError(msg)
+        return data["answer"]
+
+
+class _NoAnswer(SettingsError):
+    """Whether it was done is not known."""
+
+
+def _backfill(told: Mapping[str, Any]) -> Backfill:
+    ended, error, counts = told["endTimestamp"], told["error"], told.get("assetBackfillData") or {}
+    return Backfill(
+        told["id"],
+        STATES[told["status"]],
+        told["title"] or "",
+        told["description"] or "",
+        {tag["key"]: tag["value"] for tag in told["tags"]},
+        datetime.fromtimestamp(told["timestamp"], UTC),
+        None if ended is None else datetime.fromtimestamp(ended, UTC),
+        error["message"] if error else None,
+        {
+            _name(each["assetKey"]): TableStatus(
+                each["numPartitionsTargeted"],
+                each["numPartitionsMaterialized"],
+                each["numPartitionsFailed"],
+                each["numPartitionsInProgress"],
+            )
+            for each in counts.get("assetBackfillStatuses", ())
+            if each  # an asset without partitions tells other things
+        },
+    )
+
+
+def _days_of(run: Mapping[str, Any]) -> list[date]:
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    first = tags.get(RANGE_START) or tags.get(PARTITION)
+    last = tags.get(RANGE_END) or tags.get(PARTITION)
+    return days_between(date.fromisoformat(first), date.fromisoformat(last)) if first and last else []
+
+
+def _key(table: str) -> dict[str, list[str]]:
+    return {"path": table.split("/")}
+
+
+def _name(key: Mapping[str, Sequence[str]]) -> str:
+    return "/".join(key["path"])

@@ -1,0 +1,190 @@
+"""Materializations as they are stored: of each what the ledger needs, and no more.
+
+Dagster builds some fifty objects of one event, in 0.2 to 0.5 ms; ten years of eight tables are 29,200 events. A storage
+in SQL is asked for the rows themselves instead, a page at a time, and their JSON is read, in 0.03 ms. Another storage,
+a table that was wiped, and an event that does not look as expected are read through the instance's own methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import dagster as dg
+import sqlalchemy as sa
+from pydantic_core import from_json
+
+PAGE = 500
+"""Events of some 5 kB; and SQLite takes some thousand values in one statement."""
+CODE_VERSION_TAG = "dagster/code_version"
+ROWS, BYTES = "dagster/row_count", "bytes"
+NAMES: Final = frozenset({"digest", "inputs", "unchanged", "code_version", "seconds", ROWS, BYTES})
+"""Metadata that is read; see `Record`."""
+
+_EVENTS = sa.table("event_logs", *map(sa.column, ("id", "event", "asset_key", "partition", "dagster_event_type")))
+_READ = (_EVENTS.c.id, _EVENTS.c.event, _EVENTS.c.partition)
+_KEYS = sa.table("asset_keys", *map(sa.column, ("asset_key", "asset_details")))
+_RUNS = sa.table("runs", *map(sa.column, ("run_id", "start_time")))
+_MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
+_VALUES = {
+    "TextMetadataEntryData": "text",
+    "IntMetadataEntryData": "value",
+    "FloatMetadataEntryData": "value",
+    "BoolMetadataEntryData": "value",
+    "JsonMetadataEntryData": "data",
+}
+"""Where Dagster's JSON keeps a value, for the kinds that our records have."""
+Connect = Callable[[], AbstractContextManager[sa.Connection]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One materialization.
+
+    Args:
+        run_id: empty if no run made it.
+        timestamp: seconds since 1970.
+        metadata: values by name, those of `NAMES`.
+        code_version: as Dagster tagged it; None if the asset has none.
+    """
+
+    storage_id: int
+    partition: str | None
+    run_id: str
+    step_key: str | None
+    timestamp: float
+    metadata: Mapping[str, Any]
+    code_version: str | None
+
+
+def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Stored]:
+    """The newest materialization of every partition that has one, in no order."""
+    connect = _connect(instance)
+    if connect is None or _was_wiped(connect, key):
+        yield from with_ids(instance, key, instance.get_latest_storage_id_by_partition(key, _MATERIALIZATION).values())
+        return
+    after = ""
+    while True:
+        with connect() as connection:
+            rows = connection.execute(_page(key, after)).all()
+        if not rows:
+            return
+        yield from _read(instance, key, rows)
+        after = max(row.partition for row in rows)
+
+
+def with_ids(instance: dg.DagsterInstance, key: dg.AssetKey, storage_ids: Collection[int]) -> Iterator[Stored]:
+    """Those of an asset's materializations that are there, in no order."""
+    connect = _connect(instance)
+    for start in range(0, len(ids := list(storage_ids)), PAGE):
+        page = ids[start : start + PAGE]
+        if connect is None:
+            yield from _through_dagster(instance, key, page)
+            continue
+        with connect() as connection:
+            rows = connection.execute(sa.select(*_READ).where(_EVENTS.c.id.in_(page))).all()
+        yield from _read(instance, key, rows)
+
+
+def run_starts(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, float]:
+    """When runs were started, in seconds since 1970; those that are known and were."""
+    # As `_connect`.
+    connect: Connect | None = getattr(instance.run_storage, "connect", None)
+    found: dict[str, float | None] = {}
+    for start in range(0, len(ids := list(run_ids)), PAGE):
+        page = ids[start : start + PAGE]
+        if connect is None:
+            records = instance.get_run_records(dg.RunsFilter(run_ids=page))
+            found |= {each.dagster_run.run_id: each.start_time for each in records}
+        else:
+            with connect() as connection:
+                rows = connection.execute(sa.select(*_RUNS.c).where(_RUNS.c.run_id.in_(page))).all()
+            found |= {row.run_id: row.start_time for row in rows}
+    return {run_id: seconds for run_id, seconds in found.items() if seconds is not None}
+
+
+def of_record(record: dg.EventLogRecord) -> Stored:
+    """What Dagster gave."""
+    made = record.asset_materialization
+    metadata, tags = (made.metadata, made.tags or {}) if made else ({}, {})
+    return Stored(
+        record.storage_id,
+        made.partition if made else None,
+        record.run_id,
+        record.event_log_entry.step_key,
+        record.timestamp,
+        {name: metadata[name].value for name in NAMES if name in metadata},
+        _code_version(tags, record.run_id),
+    )
+
+
+def _connect(instance: dg.DagsterInstance) -> Connect | None:
+    # Without underscore, though no part of the documented API: the way to the rows of every storage in SQL.
+    connect: Connect | None = getattr(instance.event_log_storage, "index_connection", None)
+    return connect
+
+
+def _was_wiped(connect: Connect, key: dg.AssetKey) -> bool:
+    """The event log may still hold what was wiped; Dagster knows which it is."""
+    with connect() as connection:
+        details = connection.execute(sa.select(_KEYS.c.asset_details).where(_KEYS.c.asset_key == key.to_string()))
+        return details.scalar() is not None
+
+
+def _page(key: dg.AssetKey, after: str) -> sa.Select[Any]:
+    newest_ids = (
+        sa.select(sa.func.max(_EVENTS.c.id).label("id"))
+        .where(
+            _EVENTS.c.asset_key == key.to_string(),
+            _EVENTS.c.dagster_event_type == _MATERIALIZATION.value,
+            _EVENTS.c.partition > after,
+        )
+        .group_by(_EVENTS.c.partition)
+        .order_by(_EVENTS.c.partition)
+        .limit(PAGE)
+        .subquery()
+    )
+    return sa.select(*_READ).join(newest_ids, newest_ids.c.id == _EVENTS.c.id)
+
+
+def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: Sequence[sa.Row[Any]]) -> Iterator[Stored]:
+    strange = []
+    for storage_id, event, _ in rows:
+        try:
+            yield _of_json(storage_id, event)
+        except (ValueError, LookupError, TypeError):
+            strange.append(storage_id)
+    if strange:
+        yield from _through_dagster(instance, key, strange)
+
+
+def _of_json(storage_id: int, event: str) -> Stored:
+    entry = from_json(event)
+    made = entry["dagster_event"]["event_specific_data"]["materialization"]
+    metadata = {}
+    for each in made["metadata_entries"]:
+        if (name := each["label"]) in NAMES:
+            value = each["entry_data"]
+            metadata[name] = value[_VALUES[value["__class__"]]]
+    return Stored(
+        storage_id,
+        made["partition"],
+        entry["run_id"],
+        entry["step_key"],
+        entry["timestamp"],
+        metadata,
+        _code_version(made["tags"] or {}, entry["run_id"]),
+    )
+
+
+def _through_dagster(instance: dg.DagsterInstance, key: dg.AssetKey, ids: Sequence[int]) -> Iterator[Stored]:
+    filtered = dg.AssetRecordsFilter(key, storage_ids=list(ids))
+    yield from map(of_record, instance.fetch_materializations(filtered, limit=len(ids)).records)
+
+
+def _code_version(tags: Mapping[str, str], run_id: str) -> str | None:
+    """Dagster puts the run's id where an asset has no code version."""
+    version = tags.get(CODE_VERSION_TAG)
+    return None if version == run_id else version

@@ -1,0 +1,196 @@
+"""How two lakes differ, in words and tables: the same ones in the terminal and in Markdown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_assets.report.words import NONE, count, share
+from pipeline_assets.rules.reach import ranges_of
+from pipeline_assets.store.compare import DayState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+    from decimal import Decimal
+
+    from pipeline_assets.rules.tolerance import Tolerance
+    from pipeline_assets.store.compare import ColumnTally, TableDiff
+
+STRETCHES = 4
+"""Of days that are listed; the others are counted."""
+CELL_CHARACTERS = 80
+SUM_DIGITS, MEAN_DIGITS = 12, 6
+"""Of floats. What differs behind twelve digits is the order in which they were added up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under names."""
+
+    names: Sequence[str]
+    rows: Sequence[Sequence[str | int]]
+
+
+def headline(tables: Sequence[TableDiff]) -> str:
+    """All of it in one sentence."""
+    differing = sum(not each.is_equal for each in tables)
+    days = [day for each in tables for found in each.days.values() for day in found]
+    span = f"{min(days)} to {max(days)}"
+    if not differing:
+        return f"{count(len(tables), 'table')} compared, {span}: no difference."
+    return f"{differing} of {count(len(tables), 'table')} {'differs' if differing == 1 else 'differ'}, {span}."
+
+
+def verdict(tables: Sequence[TableDiff], tolerance: Tolerance) -> list[str]:
+    """What is beyond the tolerance, a sentence a table; or that nothing is. Nothing if nothing can be."""
+    if tolerance.is_open:
+        return []
+    may = [count(tolerance.max_rows, "row")] if tolerance.max_rows is not None else []
+    may += [f"{share(tolerance.max_share)} of the rows"] if tolerance.max_share is not None else []
+    allowed = f"{' and '.join(may)} of a table may differ"
+    beyond = [
+        f"{each.table} is beyond the threshold: {_differing(each)}; {allowed}."
+        for each in tables
+        if tolerance.is_exceeded(each.differing, each.differing_share)
+    ]
+    return beyond or [f"Within the threshold: {allowed}."]
+
+
+def overview(tables: Sequence[TableDiff]) -> Table:
+    """A row a table."""
+    names = ["table", "days equal", "differ", "only in base", "only in other", "rows of base", "rows of other"]
+    return Table(
+        [*names, "added", "removed", "changed"],
+        [
+            [
+                each.table,
+                len(each.days[DayState.EQUAL]) + len(each.days[DayState.SAME_ROWS]),
+                *(len(each.days[state]) for state in (DayState.DIFFERENT, DayState.ONLY_BASE, DayState.ONLY_OTHER)),
+                each.rows_base,
+                each.rows_other,
+                each.added,
+                each.removed,
+                each.changed if each.key else NONE,
+            ]
+            for each in tables
+        ],
+    )
+
+
+def explanation(table: TableDiff) -> list[str]:
+    """What differs in a table, in sentences."""
+    return list(_sentences(table))
+
+
+def _sentences(table: TableDiff) -> Iterator[str]:
+    days = table.days
+    if days[DayState.DIFFERENT]:
+        yield f"Differs on {_days(days[DayState.DIFFERENT])}: {_differing(table)}."
+        yield f"Rows are matched by {', '.join(table.key)}." if table.key else "Without a key rows are compared whole."
+    if days[DayState.ONLY_BASE]:
+        yield f"Only base has {_days(days[DayState.ONLY_BASE])}."
+    if days[DayState.ONLY_OTHER]:
+        yield f"Only other has {_days(days[DayState.ONLY_OTHER])}."
+    if days[DayState.SAME_ROWS]:
+        yield f"The same rows in other bytes: {_days(days[DayState.SAME_ROWS])}."
+    for change, on in sorted(table.types.items(), key=lambda item: item[0].column):
+        old, new = change.base or "not there", change.other or "not there"
+        yield f"Column {change.column}: {old} → {new}, on {_days(on)}."
+    for what, rows in (("Added", table.added_rows), ("Removed", table.removed_rows)):
+        if rows:
+            yield f"{what}, for example: {'; '.join(f'{day}, {_cut(row)}' for day, row in rows)}."
+
+
+def values(table: TableDiff) -> Table:
+    """A row for each column in which values differ; sums and means are of all rows of days that differ."""
+    return Table(
+        ["column", "values changed", "sum on those days", "mean on those days", "for example"],
+        [
+            [
+                name,
+                column.changed if table.key else NONE,
+                _change(*(total.sum if total else None for total in (column.base, column.other)), digits=SUM_DIGITS),
+                _change(*(total.mean if total else None for total in (column.base, column.other)), digits=MEAN_DIGITS),
+                "; ".join(
+                    f"{day}, {_cut(each.row)}: {_value(each.base)} → {_value(each.other)}"
+                    for day, each in column.examples
+                ),
+            ]
+            for name, column in table.columns.items()
+            if column.changed or _sum_moved(table, name, column)
+        ],
+    )
+
+
+def lake_diff_markdown(base: str, other: str, tables: Sequence[TableDiff], tolerance: Tolerance) -> str:
+    """The comparison as Markdown, as GitHub shows it in a job's summary."""
+    lines = [f"### {_plain(headline(tables))}", "", f"Base: {_plain(base)}  ", f"Other: {_plain(other)}", ""]
+    for sentence in verdict(tables, tolerance):
+        lines += [f"**{_plain(sentence)}**", ""]
+    lines += _grid(overview(tables))
+    for each in tables:
+        sentences, changed = explanation(each), values(each)
+        if sentences:
+            lines += ["", f"#### {_plain(each.table)}", "", *(f"- {_plain(sentence)}" for sentence in sentences)]
+        if changed.rows:
+            lines += ["", *_grid(changed)]
+    return "\n".join(lines) + "\n"
+
+
+def _differing(table: TableDiff) -> str:
+    rows = count(table.differing, "row")
+    return f"{rows} ({share(table.differing_share)}) {'differs' if table.differing == 1 else 'differ'}"
+
+
+def _days(days: Sequence[date]) -> str:
+    stretches = ranges_of(days)
+    listed = [f"{first}" if first == last else f"{first} to {last}" for first, last in stretches[:STRETCHES]]
+    left = sum((last - first).days + 1 for first, last in stretches[STRETCHES:])
+    return f"{count(len(days), 'day')} ({', '.join(listed)}{f' and {left:,} more' if left else ''})"
+
+
+def _sum_moved(table: TableDiff, name: str, column: ColumnTally) -> bool:
+    if name in table.key or not (table.added or table.removed):
+        return False
+    old, new = (_number(total.sum if total else None, SUM_DIGITS) for total in (column.base, column.other))
+    return old != new
+
+
+def _change(base: float | Decimal | None, other: float | Decimal | None, *, digits: int) -> str:
+    old, new = _number(base, digits), _number(other, digits)
+    if base is None or other is None or old == new:
+        return old if old == new else f"{old} → {new}"
+    if isinstance(base, float) or isinstance(other, float):
+        return f"{old} → {new} ({_rounded(float(other) - float(base), digits):+,})"
+    return f"{old} → {new} ({other - base:+,})"
+
+
+def _number(number: float | Decimal | None, digits: int) -> str:
+    if number is None:
+        return NONE
+    return f"{_rounded(number, digits):,}" if isinstance(number, float) else f"{number:,}"
+
+
+def _rounded(number: float, digits: int) -> float:
+    return float(f"{number:.{digits}g}")
+
+
+def _value(text: str | None) -> str:
+    return "null" if text is None else _cut(text) or "''"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL_CHARACTERS else f"{text[: CELL_CHARACTERS - 1]}…"
+
+
+def _grid(table: Table) -> list[str]:
+    rows = [[_plain(cell) if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in table.rows]
+    return [f"| {' | '.join(row)} |" for row in (table.names, ["---"] * len(table.names), *rows)]
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is. An underscore within a word means nothing to it."""
+    text = re.sub(r"[\r\n]+", " ", text)
+    return re.sub(r"[\\`*\[\]<>|~#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)

@@ -1,0 +1,549 @@
+"""What a backfill will do and why, before it does it: plain data, computed from what was asked and what there is.
+
+Nothing is looked up here, and nothing is decided later: `plan` gets the graph, the heads, the records and the code
+versions, and says of every partition what happens to it. What it says can be printed, kept in a file, and compared with
+what it would say now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.rules.reach import parts_of, ranges_of
+from pipeline_assets.rules.staleness import Spot, change_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import date
+
+    from pipeline_assets.rules.reach import Graph
+    from pipeline_assets.rules.staleness import Made
+    from pipeline_assets.rules.windows import Window
+
+
+class Mode(StrEnum):
+    """What is looked for."""
+
+    FULL = "full"  # all history
+    INCREMENTAL = "incremental"  # from the watermark on, gaps before it, and days whose inputs changed
+    SELECTIVE = "selective"  # the given days of the given tables
+    STALE = "stale"  # made by other code, or from other inputs, than there are now
+    MISSING = "missing"  # never made
+    FAILED = "failed"  # the last attempt failed
+
+
+class Action(StrEnum):
+    """What happens to a partition."""
+
+    COMPUTE = "compute"
+    SKIP = "skip"  # its inputs and code did not change
+    WAIT = "wait"  # it should be computed, and what it is made from is not there
+
+
+class Reason(StrEnum):
+    """Why a partition is in the plan. Of several that hold and that the mode heeds, the first one here is told."""
+
+    FAILED = "FAILED"  # its last attempt failed
+    MISSING = "MISSING"  # it has no head
+    CODE_CHANGED = "CODE_CHANGED"  # its record tells of another code version
+    INPUT_CHANGED = "INPUT_CHANGED"  # an input that it was made from is another now
+    LATE_DATA = "LATE_DATA"  # an input came that was not there when it was made
+    REQUESTED = "REQUESTED"  # it was asked for by name, or by force
+    DOWNSTREAM_OF = "DOWNSTREAM_OF"  # it reads a partition of this plan
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What somebody wants.
+
+    Args:
+        tables: among which is looked; of those computed together the leading one. What is downstream comes by itself.
+        days: stretches, both ends included, ascending, apart from each other.
+        why: in the words of whoever asks.
+        force: partitions are computed though nothing changed.
+    """
+
+    mode: Mode
+    tables: tuple[str, ...]
+    days: tuple[tuple[date, date], ...]
+    why: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What there is, by table and day. A plan made from equal facts is equal.
+
+    Args:
+        heads: a token that is another one when the head is; no entry where nothing is published. Not of sources.
+        made: newest records; of sources what is there now; of foreign partitions with the digest of the head.
+        failed: the last attempt failed, and nobody has made it since. By leading tables.
+        foreign: partitions whose head is not what their record tells of.
+        code_versions: of the present code.
+        last_days: that are over.
+        held: partitions that somebody else is making, or that must not be tried again now; what reads them waits.
+            By leading tables.
+    """
+
+    heads: Mapping[str, Mapping[date, str]]
+    made: Mapping[str, Mapping[date, Made]]
+    failed: Collection[Spot]
+    foreign: Collection[Spot]
+    code_versions: Mapping[str, str]
+    last_days: Mapping[str, date]
+    held: Collection[Spot] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What happens to one partition.
+
+    Args:
+        reason: None if it is skipped.
+        because: of WAIT, whatever the reason, the first that is waited for: an input of its own day that is not there,
+            or the partition that is held, which may be this one. Of DOWNSTREAM_OF, the partition of the plan that
+            causes it, by its leading table; of changes, the first input that changed.
+    """
+
+    action: Action
+    reason: Reason | None
+    because: Spot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A sum over partitions: by the mean of history, and by its tenth and ninetieth percentile."""
+
+    expected: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What computing so many partitions will take; None where no record tells."""
+
+    partitions: int
+    rows: Spread | None
+    size_bytes: Spread | None
+    seconds: Spread | None
+
+    def of(self, partitions: int) -> Estimate:
+        """What another number of them will take."""
+        share = partitions / self.partitions
+
+        def scaled(spread: Spread | None) -> Spread | None:
+            return spread and Spread(spread.expected * share, spread.low * share, spread.high * share)
+
+        return Estimate(partitions, scaled(self.rows), scaled(self.size_bytes), scaled(self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far a table is, read off its heads. `watermark` is the newest day that has one; gaps lie before it."""
+
+    watermark: date | None
+    gaps: Sequence[tuple[date, date]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a backfill will do.
+
+    Args:
+        order: leading tables, upstream first.
+        entries: by leading table and day, ascending; partitions that are not in it are left alone.
+        heads: tokens of what will be written, and of what that reads, as they were when the plan was made.
+        code_versions: of the tables in it.
+        progressed: of the tables that were asked for.
+        estimates: by leading table.
+    """
+
+    ask: Ask
+    order: Sequence[str]
+    entries: Mapping[str, Mapping[date, Entry]]
+    heads: Mapping[str, Mapping[date, str | None]]
+    code_versions: Mapping[str, str]
+    progressed: Mapping[str, Progressed] = field(default_factory=dict)
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+
+    def days(self, lead: str, action: Action = Action.COMPUTE) -> list[date]:
+        """Days of a table that the action happens to, ascending."""
+        return [day for day, entry in self.entries.get(lead, {}).items() if entry.action is action]
+
+    def spots(self, action: Action = Action.COMPUTE) -> list[Spot]:
+        """Partitions that the action happens to, upstream first."""
+        return [Spot(lead, day) for lead in self.order for day in self.days(lead, action)]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of days of one step: one run."""
+
+    lead: str
+    first: date
+    last: date
+
+
+HEEDED = {
+    Mode.FULL: frozenset({Reason.FAILED, Reason.MISSING, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}),
+    Mode.SELECTIVE: frozenset(
+        {Reason.FAILED, Reason.MISSING, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}
+    ),
+    Mode.INCREMENTAL: frozenset({Reason.FAILED, Reason.MISSING, Reason.INPUT_CHANGED, Reason.LATE_DATA}),
+    Mode.STALE: frozenset({Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}),
+    Mode.MISSING: frozenset({Reason.MISSING}),
+    Mode.FAILED: frozenset({Reason.FAILED}),
+}
+"""What each mode looks for; what is downstream of that comes by itself."""
+LEFT_ALONE = "left alone"
+SAMPLE_DAYS = 100
+"""Newest records that estimates are drawn from."""
+
+
+def plan(graph: Graph, ask: Ask, facts: Facts) -> Plan:
+    """Decide what happens to every partition.
+
+    A partition that is asked for is computed if a reason that the mode heeds holds. What reads a partition that is
+    computed is computed too, over the whole extent of its window within the history, provided that it exists or can be
+    made: that all inputs of its own day are there, or are made by this plan. What is to be computed waits if an input
+    of its own day is not there, if it is held, or if it reads what is held or what waits for that.
+
+    Args:
+        ask: names tables of the graph, and days of its history.
+    """
+    return _Planner(graph, ask, facts).plan()
+
+
+class _Planner:
+    def __init__(self, graph: Graph, ask: Ask, facts: Facts) -> None:
+        self.graph, self.ask, self.facts = graph, ask, facts
+        self.entries: dict[str, dict[date, Entry]] = {}
+        self.computed: dict[str, set[date]] = {}
+        self.held: dict[str, dict[date, Spot]] = {}
+        """By leading table: days that wait for a held partition, with that."""
+        for spot in facts.held:
+            self.held.setdefault(spot.table, {})[spot.day] = spot
+        self.failed: dict[str, set[date]] = {}
+        for spot in facts.failed:
+            self.failed.setdefault(spot.table, set()).add(spot.day)
+        self.foreign: dict[str, set[date]] = {}
+        for spot in facts.foreign:
+            self.foreign.setdefault(graph.lead(spot.table), set()).add(spot.day)
+        self.published = {
+            lead: set(facts.heads.get(lead, {})).intersection(
+                *(facts.heads.get(each, {}) for each in graph.steps[lead])
+            )
+            for lead in graph.leads()
+        }
+
+    def plan(self) -> Plan:
+        order = [lead for lead in self.graph.leads() if lead not in self.graph.sources]
+        progressed = {lead: self._progressed(lead) for lead in order if lead in self.ask.tables}
+        for lead in order:
+            self._plan_step(lead, progressed[lead].watermark if lead in progressed else None)
+        order = [lead for lead in order if self.entries[lead]]
+        return Plan(
+            self.ask,
+            tuple(order),
+            {lead: self.entries[lead] for lead in order},
+            self._heads(),
+            {lead: self.facts.code_versions[lead] for lead in order if lead in self.facts.code_versions},
+            progressed,
+            {lead: self._estimate(lead) for lead in order if self.computed[lead]},
+        )
+
+    def _plan_step(self, lead: str, watermark: date | None) -> None:
+        reads = self.graph.reads(lead)
+        found: dict[date, Entry] = {}
+        if lead in self.ask.tables:
+            asked = {day: self._asked(lead, day, reads, watermark) for day in self._asked_days(lead)}
+            found = {day: entry for day, entry in asked.items() if entry is not None}
+        for day, cause in self._downstream(lead, reads).items():
+            if day not in found or found[day].action is Action.SKIP:
+                found[day] = Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, cause)
+        settled = {day: self._settled(lead, day, found[day], reads) for day in sorted(found)}
+        self.entries[lead] = {day: entry for day, entry in settled.items() if entry is not None}
+        self.computed[lead] = {day for day, entry in self.entries[lead].items() if entry.action is Action.COMPUTE}
+
+    def _settled(self, lead: str, day: date, entry: Entry, reads: Sequence[tuple[str, Window]]) -> Entry | None:
+        """The entry, or what it waits for; None if nobody asked for the partition, and it cannot be made."""
+        if entry.action is not Action.COMPUTE:
+            return entry
+        held = self.held.setdefault(lead, {})
+        if waits_for := held.get(day) or self._held(lead, day, reads):
+            held[day] = waits_for
+            return Entry(Action.WAIT, entry.reason, waits_for)
+        if absent := self._absent(reads, day):
+            nobody_asked = entry.reason is Reason.DOWNSTREAM_OF and day not in self.published[lead]
+            return None if nobody_asked else Entry(Action.WAIT, entry.reason, absent)
+        return entry
+
+    def _asked_days(self, lead: str) -> list[date]:
+        first, last = self.graph.first_days[lead], self.facts.last_days[lead]
+        if not self.ask.days:
+            return days_between(first, last)
+        return [day for begin, end in self.ask.days for day in days_between(max(begin, first), min(end, last))]
+
+    def _asked(self, lead: str, day: date, reads: Sequence[tuple[str, Window]], watermark: date | None) -> Entry | None:
+        """The verdict on a partition that is asked for; None if the mode is not concerned with it."""
+        mode = self.ask.mode
+        by_name = mode in (Mode.FULL, Mode.SELECTIVE) or (
+            mode is Mode.INCREMENTAL and watermark is not None and day >= watermark
+        )
+        heeded = HEEDED[Mode.FULL] if by_name else HEEDED[mode]
+        own = self._own_reason(lead, day, reads, heeded)
+        if own is not None:
+            return Entry(Action.COMPUTE, *own)
+        if not by_name:
+            return None
+        recorded = all(day in self.facts.made.get(table, {}) for table in self.graph.steps[lead])
+        unknown = not recorded or day in self.foreign.get(lead, ())
+        if self.ask.force or unknown:
+            return Entry(Action.COMPUTE, Reason.REQUESTED)
+        return Entry(Action.SKIP, None)
+
+    def _own_reason(
+        self, lead: str, day: date, reads: Sequence[tuple[str, Window]], heeded: Collection[Reason]
+    ) -> tuple[Reason, Spot | None] | None:
+        if Reason.FAILED in heeded and day in self.failed.get(lead, ()):
+            return Reason.FAILED, None
+        if day not in self.published[lead]:
+            return (Reason.MISSING, None) if Reason.MISSING in heeded else None
+        record = self.facts.made.get(lead, {}).get(day)
+        if record is None:
+            return None
+        if Reason.CODE_CHANGED in heeded and record.code_version is not None:
+            present = self.facts.code_versions.get(lead, record.code_version)
+            if present != record.code_version:
+                return Reason.CODE_CHANGED, None
+        if Reason.INPUT_CHANGED in heeded:
+            return self._changed(lead, day, reads, record)
+        return None
+
+    def _changed(
+        self, lead: str, day: date, reads: Sequence[tuple[str, Window]], record: Made
+    ) -> tuple[Reason, Spot] | None:
+        late = None
+        first_day = self.graph.first_days[lead]
+        for name, window in reads:
+            now, recorded, there = self.facts.made.get(name, {}), record.made_from.get(name), self._there(name)
+            for each in window.upstream_of(day):
+                made = now.get(each)
+                if (
+                    made is None
+                    or each not in there
+                    or (recorded is not None and made.digest is not None and recorded.get(each) == made.digest)
+                ):
+                    continue
+                spot = Spot(name, each)
+                if change_of(spot, made, record, first_day) is None:
+                    continue
+                if recorded is None or each in recorded:
+                    return Reason.INPUT_CHANGED, spot
+                late = late or spot
+        return None if late is None else (Reason.LATE_DATA, late)
+
+    def _downstream(self, lead: str, reads: Sequence[tuple[str, Window]]) -> dict[date, Spot]:
+        """Days that read what is computed, each with the first that it reads."""
+        first, last = self.graph.first_days[lead], self.facts.last_days[lead]
+        found: dict[date, Spot] = {}
+        for name, window in reads:
+            for upstream in sorted(self.computed.get(self.graph.lead(name), ())):
+                for day in window.downstream_of(upstream):
+                    if first <= day <= last and day not in found and self._is_read(lead, day, name, upstream):
+                        found[day] = Spot(self.graph.lead(name), upstream)
+        return found
+
+    def _held(self, lead: str, day: date, reads: Sequence[tuple[str, Window]]) -> Spot | None:
+        for name, window in reads:
+            if held := self.held.get(self.graph.lead(name)):
+                for each in window.upstream_of(day):
+                    if each in held and self._is_read(lead, day, name, each):
+                        return held[each]
+        return None
+
+    def _is_read(self, lead: str, day: date, name: str, upstream: date) -> bool:
+        """Whether a day of a window is really read: a daily asset reads nothing from before its own history.
+
+        Another asset may: then the record of what it made does not say what it read, or says so.
+        """
+        if upstream >= self.graph.first_days[lead]:
+            return True
+        record = self.facts.made.get(lead, {}).get(day)
+        recorded = None if record is None else record.made_from.get(name)
+        return day in self.published[lead] and (recorded is None or upstream in recorded)
+
+    def _absent(self, reads: Sequence[tuple[str, Window]], day: date) -> Spot | None:
+        """An input of the same day that is not there, and that this plan does not make."""
+        for name, _ in reads:
+            lead = self.graph.lead(name)
+            if day not in self._there(name) and day not in self.computed.get(lead, ()):
+                return Spot(name, day)
+        return None
+
+    def _there(self, table: str) -> Mapping[date, object]:
+        """Days that can be read; a record may tell of others, whose head is gone."""
+        return (self.facts.made if table in self.graph.sources else self.facts.heads).get(table, {})
+
+    def _progressed(self, lead: str) -> Progressed:
+        first, last = self.graph.first_days[lead], self.facts.last_days[lead]
+        published = {day for day in self.published[lead] if first <= day <= last}
+        if not published:
+            return Progressed(None, ())
+        watermark = max(published)
+        return Progressed(
+            watermark, tuple(ranges_of([d for d in days_between(first, watermark) if d not in published]))
+        )
+
+    def _heads(self) -> dict[str, dict[date, str | None]]:
+        found: dict[str, dict[date, str | None]] = {}
+        for lead, days in self.computed.items():
+            for table in self.graph.steps[lead]:
+                found.setdefault(table, {}).update((day, self._token(table, day)) for day in days)
+            for name, window in self.graph.reads(lead):
+                first, last = self.graph.first_days[name], self.facts.last_days[name]
+                read = {
+                    each
+                    for day in days
+                    for each in window.upstream_of(day)
+                    if first <= each <= last and self._is_read(lead, day, name, each)
+                }
+                found.setdefault(name, {}).update((day, self._token(name, day)) for day in read)
+        return {table: dict(sorted(tokens.items())) for table, tokens in sorted(found.items()) if tokens}
+
+    def _token(self, table: str, day: date) -> str | None:
+        if table not in self.graph.sources:
+            return self.facts.heads.get(table, {}).get(day)
+        made = self.facts.made.get(table, {}).get(day)
+        return None if made is None else made.digest or str(made.event_id)
+
+    def _estimate(self, lead: str) -> Estimate:
+        count = len(self.computed[lead])
+        samples = [
+            [self.facts.made[table][day] for day in sorted(self.facts.made.get(table, {}))[-SAMPLE_DAYS:]]
+            for table in self.graph.steps[lead]
+        ]
+        return Estimate(
+            count,
+            _sum([_spread(count, [each.rows for each in sample]) for sample in samples]),
+            _sum([_spread(count, [each.size_bytes for each in sample]) for sample in samples]),
+            _spread(count, [each.seconds for each in samples[0]]),  # the tables of a step are made in the same seconds
+        )
+
+
+def total(estimates: Iterable[Estimate]) -> Estimate:
+    """Of several tables together."""
+    listed = list(estimates)
+    return Estimate(
+        sum(each.partitions for each in listed),
+        _sum([each.rows for each in listed]),
+        _sum([each.size_bytes for each in listed]),
+        _sum([each.seconds for each in listed]),
+    )
+
+
+def _spread(count: int, history: Sequence[float | None]) -> Spread | None:
+    known = sorted(each for each in history if each is not None)
+    if not known:
+        return None
+    tenth, ninetieth = (known[round(share * (len(known) - 1))] for share in (0.1, 0.9))
+    mean = sum(known) / len(known)
+    return Spread(count * mean, count * min(tenth, mean), count * max(ninetieth, mean))
+
+
+def _sum(spreads: Sequence[Spread | None]) -> Spread | None:
+    known = [each for each in spreads if each is not None]
+    if not known:
+        return None
+    return Spread(
+        sum(each.expected for each in known), sum(each.low for each in known), sum(each.high for each in known)
+    )
+
+
+def chunks(graph: Graph, planned: Plan, *, days_per_run: int) -> list[Chunk]:
+    """The runs of a plan in a valid order: no chunk reads what a later one makes.
+
+    Args:
+        days_per_run: at most; fewer where a table's own limit is lower.
+    """
+    return [
+        Chunk(lead, first, last)
+        for lead in planned.order
+        for span in ranges_of(planned.days(lead))
+        for first, last in parts_of(*span, min(days_per_run, graph.days_per_run.get(lead, days_per_run)))
+    ]
+
+
+def only(planned: Plan, spots: Collection[Spot]) -> Plan:
+    """The plan with some of what it computes, and nothing else."""
+    entries = {
+        lead: {day: each for day, each in days.items() if each.action is Action.COMPUTE and Spot(lead, day) in spots}
+        for lead, days in planned.entries.items()
+    }
+    order = tuple(lead for lead in planned.order if entries[lead])
+    return replace(
+        planned,
+        order=order,
+        entries={lead: entries[lead] for lead in order},
+        estimates={lead: planned.estimates[lead].of(len(entries[lead])) for lead in order if lead in planned.estimates},
+    )
+
+
+def stretches_of(spans: Iterable[tuple[date, date]]) -> list[tuple[date, date]]:
+    """Spans in any order, overlapping or not, as ascending stretches apart from each other."""
+    return ranges_of(sorted({day for span in spans for day in days_between(*span)}))
+
+
+def chain(planned: Plan, spot: Spot) -> list[tuple[Spot, Entry]]:
+    """The entry of a partition, and of the one that causes it, or that it waits for, and so on; empty if left alone."""
+    found: dict[Spot, Entry] = {}
+    next_spot: Spot | None = spot
+    while next_spot is not None and next_spot not in found:  # a partition that is held waits for itself
+        entry = planned.entries.get(next_spot.table, {}).get(next_spot.day)
+        if entry is None:
+            break
+        found[next_spot] = entry
+        follows = entry.action is Action.WAIT or entry.reason is Reason.DOWNSTREAM_OF
+        next_spot = entry.because if follows else None
+    return list(found.items())
+
+
+def differences(before: Plan, now: Plan) -> list[str]:
+    """What moved between two plans of the same request, in words; empty if nothing that matters did."""
+    found = [
+        f"the code of {lead} is {now.code_versions[lead]} now, it was {version}"
+        for lead, version in before.code_versions.items()
+        if now.code_versions.get(lead, version) != version
+    ]
+    for table in sorted({*before.heads, *now.heads}):
+        old, new = before.heads.get(table, {}), now.heads.get(table, {})
+        moved = sorted(day for day in old.keys() & new.keys() if old[day] != new[day])
+        found += [f"the head of {table} {stretch(*span)} is another one now" for span in ranges_of(moved)]
+    for lead in dict.fromkeys((*before.order, *now.order)):
+        changed: dict[tuple[str, str], list[date]] = {}
+        was, will = before.entries.get(lead, {}), now.entries.get(lead, {})
+        for day in sorted(was.keys() | will.keys()):
+            old_entry, new_entry = _told(was.get(day)), _told(will.get(day))
+            if old_entry != new_entry and {old_entry, new_entry} != {LEFT_ALONE, Action.SKIP.value}:
+                changed.setdefault((old_entry, new_entry), []).append(day)
+        found += [
+            f"{lead} {stretch(*span)}: {old_told} in the plan, {new_told} now"
+            for (old_told, new_told), days in changed.items()
+            for span in ranges_of(days)
+        ]
+    return found
+
+
+def stretch(first: date, last: date) -> str:
+    """In words."""
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _told(entry: Entry | None) -> str:
+    if entry is None:
+        return LEFT_ALONE
+    return entry.action.value if entry.reason is None else f"{entry.action.value} ({entry.reason.value})"

@@ -1,0 +1,105 @@
+"""Which chunk of a backfill may begin: none before all that it reads is settled, none on what failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.rules.staleness import Spot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import date
+
+    from pipeline_assets.rules.backfill import Chunk, Plan
+    from pipeline_assets.rules.reach import Graph
+
+
+@dataclass
+class Dispatch:
+    """The partitions of a plan while it is carried out; each is open until it is done, failed or held.
+
+    Args:
+        chunks: in a valid order.
+        done: already.
+    """
+
+    graph: Graph
+    planned: Plan
+    chunks: Sequence[Chunk]
+    done: set[Spot] = field(default_factory=set)
+    failed: dict[Spot, str] = field(default_factory=dict)
+    """With what it failed of."""
+    held: dict[Spot, Spot] = field(default_factory=dict)
+    """Not begun, as it reads what failed; with that."""
+    _open: dict[str, set[date]] = field(init=False)
+    _waiting: list[Chunk] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._open = {lead: set(self.planned.days(lead)) for lead in self.planned.order}
+        for spot in self.done:
+            self._open.get(spot.table, set()).discard(spot.day)
+        self._waiting = list(self.chunks)
+
+    def next(self) -> tuple[str, list[date]] | None:
+        """A table and days of it that may be computed now; None if there is none, now or at all (`is_over`)."""
+        for chunk in list(self._waiting):
+            days = [day for day in days_between(chunk.first, chunk.last) if day in self._open[chunk.lead]]
+            if days and self._reads_open(chunk.lead, days):
+                continue
+            self._waiting.remove(chunk)
+            ready = [day for day in days if not self._hold(Spot(chunk.lead, day))]
+            if ready:
+                return chunk.lead, ready
+        return None
+
+    def ended(self, lead: str, days: Iterable[date], made: Collection[date], told: Mapping[date, str]) -> None:
+        """What came of the days.
+
+        Args:
+            told: what days that were not made failed of.
+        """
+        for day in days:
+            self._open[lead].discard(day)
+            if day in made:
+                self.done.add(Spot(lead, day))
+            else:
+                self.failed[Spot(lead, day)] = told.get(day, "it was not made, and its run does not say why")
+
+    @property
+    def is_over(self) -> bool:
+        """True when every partition is done, failed or held."""
+        return not any(self._open.values())
+
+    def _reads_open(self, lead: str, days: Sequence[date]) -> bool:
+        for name, window in self.graph.reads(lead):
+            open_days = self._open.get(self.graph.lead(name))
+            if open_days and any(each in open_days for day in days for each in window.upstream_of(day)):
+                return True
+        return False
+
+    def _hold(self, spot: Spot) -> bool:
+        for name, window in self.graph.reads(spot.table):
+            lead = self.graph.lead(name)
+            for each in window.upstream_of(spot.day):
+                upstream = Spot(lead, each)
+                if upstream in self.failed or upstream in self.held:
+                    self.held[spot] = self.held.get(upstream, upstream)
+                    self._open[spot.table].discard(spot.day)
+                    return True
+        return False
+
+
+def held_by(graph: Graph, failed: Collection[Spot], left: Collection[Spot]) -> set[Spot]:
+    """Which of those that are left read what failed, or what reads it."""
+    held, bad = set[Spot](), set(failed)
+    for lead in graph.leads():
+        reads = graph.reads(lead)
+        for spot in left:
+            if spot.table == lead and any(
+                Spot(graph.lead(name), each) in bad for name, window in reads for each in window.upstream_of(spot.day)
+            ):
+                held.add(spot)
+                bad.add(spot)
+    return held

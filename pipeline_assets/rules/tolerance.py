@@ -1,0 +1,28 @@
+"""How much of a table may differ before somebody has to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What each table may differ by; None: by anything.
+
+    Args:
+        max_share: of its rows, from 0 to 1.
+    """
+
+    max_rows: int | None = None
+    max_share: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True if nothing is beyond it."""
+        return self.max_rows is None and self.max_share is None
+
+    def is_exceeded(self, rows: int, share: float) -> bool:
+        """The verdict on a table of which so many rows differ."""
+        return (self.max_rows is not None and rows > self.max_rows) or (
+            self.max_share is not None and share > self.max_share
+        )

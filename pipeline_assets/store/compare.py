@@ -1,0 +1,272 @@
+"""Two lakes, table by table and day by day: which days are in one only, which are equal, what differs in the others."""
+
+from __future__ import annotations
+
+import decimal
+import os
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.store.commit import Partition
+from pipeline_assets.store.local import LocalStore, explained
+from pipeline_assets.store.parquet import row_count
+from pipeline_assets.store.row_diff import EXAMPLES, row_comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from pipeline_assets.store.local import Pinned
+    from pipeline_assets.store.row_diff import RowComparison, RowDiff, Total, TypeChange, ValueChange
+
+SUM_DIGITS = 76
+"""Sums of days have 38 digits at most; Python's decimals would round them to 28."""
+
+
+class DayState(StrEnum):
+    """How a day of one lake stands to the same day of another."""
+
+    EQUAL = "equal"  # the same bytes, which are not decoded
+    SAME_ROWS = "same_rows"  # other bytes, the same columns and rows
+    DIFFERENT = "different"
+    ONLY_BASE = "only_base"
+    ONLY_OTHER = "only_other"
+
+
+@dataclass(slots=True)
+class RunningTotal:
+    """Of a numeric column in one lake, over the days that differ. `sum` is None once it was too large."""
+
+    values: int = 0
+    sum: int | float | Decimal | None = 0
+
+    @property
+    def mean(self) -> float | None:
+        """None without values."""
+        return None if self.sum is None or not self.values else float(self.sum) / self.values
+
+    def add(self, day: Total) -> None:
+        """Count one day."""
+        self.values += day.values
+        self.sum = None if self.sum is None or day.sum is None else _plus(self.sum, day.sum)
+
+
+@dataclass(slots=True)
+class ColumnTally:
+    """What differs in one column, over days. `base` and `other` are None unless it is numeric."""
+
+    changed: int = 0
+    base: RunningTotal | None = None
+    other: RunningTotal | None = None
+    examples: list[tuple[date, ValueChange]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TableDiff:
+    """What differs in one table, over days.
+
+    Args:
+        key: by which rows were matched; without one there are no changed rows, only removed and added ones.
+        rows_base, rows_other: of all days that were compared, equal ones too.
+        added, removed: rows; all of a day that one lake does not have.
+        differing: rows added, removed or changed; of a day whose columns are not the same, all of them.
+        columns: that both lakes have, of days that differ.
+        types: columns that are not the same, and on which days.
+    """
+
+    table: str
+    key: tuple[str, ...] = ()
+    days: dict[DayState, list[date]] = field(default_factory=lambda: {state: [] for state in DayState})
+    rows_base: int = 0
+    rows_other: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    differing: int = 0
+    columns: dict[str, ColumnTally] = field(default_factory=dict)
+    types: dict[TypeChange, list[date]] = field(default_factory=dict)
+    added_rows: list[tuple[date, str]] = field(default_factory=list)
+    removed_rows: list[tuple[date, str]] = field(default_factory=list)
+
+    @property
+    def is_equal(self) -> bool:
+        """True if no day differs in rows, columns, or in being there."""
+        return not any(self.days[state] for state in (DayState.DIFFERENT, DayState.ONLY_BASE, DayState.ONLY_OTHER))
+
+    @property
+    def differing_share(self) -> float:
+        """From 0 to 1, of the rows of whichever lake has more."""
+        return min(1.0, self.differing / max(self.rows_base, self.rows_other, 1))
+
+    def add_day_of_one(self, day: date, state: DayState, rows: int) -> None:
+        """Count a day that only one lake has."""
+        self.days[state].append(day)
+        self.differing += rows
+        if state is DayState.ONLY_BASE:
+            self.rows_base += rows
+            self.removed += rows
+        else:
+            self.rows_other += rows
+            self.added += rows
+
+    def add_day(self, day: date, rows_base: int, rows_other: int, found: RowDiff | None) -> None:
+        """Count a day that both have; `found` is None if it has the same bytes in both."""
+        self.rows_base += rows_base
+        self.rows_other += rows_other
+        if found is None:
+            self.days[DayState.EQUAL].append(day)
+            return
+        differing = found.added + found.removed + (found.changed or 0)
+        self.days[DayState.DIFFERENT if differing or found.types else DayState.SAME_ROWS].append(day)
+        self.added += found.added
+        self.removed += found.removed
+        self.changed += found.changed or 0
+        self.differing += max(rows_base, rows_other) if found.types else differing
+        for change in found.types:
+            self.types.setdefault(change, []).append(day)
+        self.added_rows += [(day, row) for row in found.added_rows[: EXAMPLES - len(self.added_rows)]]
+        self.removed_rows += [(day, row) for row in found.removed_rows[: EXAMPLES - len(self.removed_rows)]]
+        for name, column in found.columns.items():
+            tally = self.columns.setdefault(name, ColumnTally())
+            tally.changed += column.changed
+            tally.examples += [(day, each) for each in column.examples[: EXAMPLES - len(tally.examples)]]
+            if column.base is not None and column.other is not None:
+                tally.base, tally.other = tally.base or RunningTotal(), tally.other or RunningTotal()
+                tally.base.add(column.base)
+                tally.other.add(column.other)
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """A lake to compare, and the days of its tables.
+
+    Args:
+        days: ascending, by table.
+    """
+
+    store: LocalStore
+    days: Mapping[str, Sequence[date]]
+
+
+def open_lake(root: Path) -> Lake:
+    """Look what a lake holds.
+
+    Raises:
+        SettingsError: it is not a folder, or holds no day of any table.
+    """
+    if not root.is_dir():
+        msg = f"{root} is not a folder; name the folder of a lake, as in PIPELINE_STORE"
+        raise SettingsError(msg)
+    store = LocalStore(root)
+    with explained(str(root)):
+        days = {table: found for table in _tables(root) if (found := store.days(table))}
+    if not days:
+        msg = f"{root} is no lake: there is no TABLE/dt=YYYY-MM-DD/data.parquet below it"
+        raise SettingsError(msg)
+    return Lake(store, days)
+
+
+def compare_lakes(
+    base: Lake,
+    other: Lake,
+    *,
+    tables: Sequence[str] | None = None,
+    first: date | None = None,
+    last: date | None = None,
+    keys: Mapping[str, Sequence[str]] | None = None,
+) -> list[TableDiff]:
+    """Compare tables over days from first to last; all of them unless given. One day is decoded at a time.
+
+    Args:
+        keys: columns that tell a row, by table.
+
+    Raises:
+        SettingsError: both are one folder; neither has a table that is named, or a day of the range; a file cannot be
+            read as Parquet.
+    """
+    if base.store.root.samefile(other.store.root):
+        msg = f"{base.store.root} would be compared with itself; name another lake"
+        raise SettingsError(msg)
+    known = sorted(base.days.keys() | other.days.keys())
+    unknown = [table for table in tables or () if table not in known]
+    if unknown:
+        msg = f"neither lake has a table {unknown[0]}; tables: {', '.join(known)}"
+        raise SettingsError(msg)
+    asked = {
+        table: [
+            day
+            for day in sorted({*base.days.get(table, ()), *other.days.get(table, ())})
+            if (first is None or first <= day) and (last is None or day <= last)
+        ]
+        for table in (tables or known)
+    }
+    if not any(asked.values()):
+        span = f"from {first or 'the first'} to {last or 'the last'}"
+        msg = f"neither {base.store.root} nor {other.store.root} has a day {span} of {', '.join(asked)}"
+        raise SettingsError(msg)
+    with row_comparison() as rows:
+        return [
+            _compare_table(base.store, other.store, rows, TableDiff(table, tuple((keys or {}).get(table, ()))), days)
+            for table, days in asked.items()
+        ]
+
+
+def _compare_table(
+    base: LocalStore, other: LocalStore, rows: RowComparison, diff: TableDiff, days: Sequence[date]
+) -> TableDiff:
+    for day in days:
+        partition = Partition(diff.table, day)
+        with ExitStack() as stack:
+            old, new = (_pinned(stack, store, partition) for store in (base, other))
+            with _named(partition):
+                if old is not None and new is not None:
+                    same = old.commit.digest == new.commit.digest
+                    counts = row_count(old.file), row_count(new.file)
+                    diff.add_day(day, *counts, None if same else rows.compare(old.file, new.file, diff.key))
+                elif old is not None:
+                    diff.add_day_of_one(day, DayState.ONLY_BASE, row_count(old.file))
+                elif new is not None:
+                    diff.add_day_of_one(day, DayState.ONLY_OTHER, row_count(new.file))
+    return diff
+
+
+def _pinned(stack: ExitStack, store: LocalStore, partition: Partition) -> Pinned | None:
+    pinned = store.open(partition)
+    if pinned is not None:
+        stack.callback(pinned.close)
+    return pinned
+
+
+@contextmanager
+def _named(partition: Partition) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, duckdb.Error) as error:
+        msg = f"{partition}: it cannot be compared: {str(error).strip()}"
+        raise SettingsError(msg) from error
+
+
+def _tables(root: Path) -> list[str]:
+    """Folders that hold a dt= folder, as names of tables. The store's own begin with an underscore."""
+    found = []
+    for folder, names, _ in os.walk(root):
+        days = [name for name in names if name.startswith("dt=")]
+        names[:] = sorted(name for name in names if name[0] not in "._" and name not in days)
+        if days and folder != str(root):
+            found.append(os.path.relpath(folder, root))
+    return found
+
+
+def _plus(one: float | Decimal, two: float | Decimal) -> int | float | Decimal:
+    if isinstance(one, float) or isinstance(two, float):
+        return float(one) + float(two)
+    with decimal.localcontext(prec=SUM_DIGITS):
+        return one + two
