@@ -159,11 +159,8 @@ def _in_process(project: Project, book: Book, booked: Booked, form: str) -> bool
             if event.table in planned:  # of tables that are computed together the leading one counts
                 view.day_done(event)
 
-        hands: list[Any] = (
-            [ThisProcess(project.defs, project.instance, heard)]
-            if booked.parallel == 1
-            else [OtherProcess(build, instance_folder(), heard, stack) for _ in range(booked.parallel)]
-        )
+        hands: list[Any] = [OtherProcess(build, instance_folder(), heard, stack) for _ in range(booked.parallel - 1)]
+        hands.append(ThisProcess(project.defs, project.instance, heard))
         dispatch = carry_out(
             project.graph,
             project.instance,
@@ -178,15 +175,14 @@ def _in_process(project: Project, book: Book, booked: Booked, form: str) -> bool
 @contextmanager
 def _stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C once: stop after the partition in hand. Twice: at once; what is half done is aside, and never seen."""
-    from pipeline_assets.console import stderr
-
     received: list[int] = []
+    terminal = os.dup(2)  # the one of now: while a step runs, Dagster sends what is printed to its log
 
     def interrupted(number: int, _: object) -> None:
         received.append(number)
         if len(received) > 1:
             os._exit(EXIT_INTERRUPTED)
-        stderr.print("Stopping after the partition in hand; once more stops at once.")
+        os.write(terminal, b"Stopping after the partition in hand; once more stops at once.\n")
 
     before = {each: signal.signal(each, interrupted) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -194,6 +190,7 @@ def _stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        os.close(terminal)
 
 
 def _through_dagster(project: Project, book: Book, booked: Booked, form: str) -> bool:

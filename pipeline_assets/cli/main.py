@@ -17,10 +17,10 @@ from pipeline_assets.cli.backfills import backfills, cancel
 from pipeline_assets.cli.days import demo, restore, run
 from pipeline_assets.cli.diff import diff
 from pipeline_assets.cli.looking import rejects, show, why
-from pipeline_assets.cli.opened import EXIT_INTERRUPTED, EXIT_WRONG
+from pipeline_assets.cli.opened import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG
 from pipeline_assets.cli.plan import plan
 from pipeline_assets.cli.sla import sla
-from pipeline_assets.errors import PipelineError
+from pipeline_assets.errors import PipelineError, WorkerDied
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except PipelineError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_WRONG)
+        sys.exit(EXIT_FAILED if isinstance(error, WorkerDied) else EXIT_WRONG)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
             "interrupted: the days that were committed stand and are recorded; the same command goes on.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -116,7 +117,7 @@ def carry_out(
             stopping = True
             for hand in hands:
                 hand.stop()
-        while idle and not stopping:
+        while idle and not stopping:  # the last hand first: it needs no start
             if not to_do and (ready := dispatch.next()) is not None:
                 lead, days = ready
                 to_do = [
@@ -204,7 +205,7 @@ class ThisProcess:
     instance: dg.DagsterInstance
     listener: Callable[[DayDone], None]
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, initializer=_deaf_to_interrupts))
     _running: Future[Ended] | None = None
 
     def begin(self, task: Task) -> None:
@@ -254,7 +255,13 @@ class OtherProcess:
             kwargs={"tasks": self._tasks, "said": self._said, "stopping": self._stopping},
             daemon=True,
         )
-        self._process.start()
+        # A terminal sends Ctrl-C to a whole group of processes, and Dagster would end its run in the middle of a
+        # partition. What it means is for this process to say: the other one is born deaf to it.
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         stack.callback(self._end)
 
     def begin(self, task: Task) -> None:
@@ -291,13 +298,15 @@ class OtherProcess:
         self._process.join()
 
 
+def _deaf_to_interrupts() -> None:
+    """Of this thread, and of what it starts: Ctrl-C would else end the processes that copy a step's output."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
 def _work(
     build: Callable[[], dg.Definitions], home: Path, parent: int, *, tasks: Any, said: Any, stopping: Any
 ) -> None:
     """What the other process does, until there is no more task, or nobody to give one."""
-    # A terminal sends Ctrl-C to a whole group of processes, and Dagster would end its run in the middle of a partition;
-    # what it means is for the parent to say.
-    os.setpgid(0, 0)
 
     def heard(event: DayDone) -> None:
         said.put(event)
