@@ -89,8 +89,6 @@ class DailyRun:
     _findings: Findings = field(init=False)
     _audit: Audit = field(init=False)
     _expected: dict[Partition, Version | None] = field(default_factory=dict)
-    _published: dict[Partition, Version | None] = field(default_factory=dict)
-    """Heads as this run left them."""
     _noted: set[date] = field(default_factory=set)
     _unchanged: Unchanged = field(init=False)
     _heads: dict[str, Upstream] = field(init=False)
@@ -128,26 +126,26 @@ class DailyRun:
         yield from self._findings.results()
         for day, recorded in self._settled():
             for table, key in self.spec.asset_keys.items():
-                metadata = self._newer_record(table, day) or recorded[key]
+                metadata = self._newer_record(table, day, recorded[key]) or recorded[key]
                 self.context.add_asset_metadata(metadata, asset_key=key, partition_key=str(day))
         for key in self.spec.asset_keys.values():
             yield dg.MaterializeResult(asset_key=key)
 
-    def _newer_record(self, table: str, day: date) -> Mapping[str, Any] | None:
-        """Of the run that replaced this one's commit of the day and recorded that before this run ends.
+    def _newer_record(self, table: str, day: date, recorded: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Of the run that replaced this one's commit of the day meanwhile; None if none did.
 
-        Dagster records every day of a step that succeeds, and it is the newest record that is held against the head.
+        Dagster records every day of a step that succeeds, and it is the newest record that is held against the head. If
+        the other run has recorded nothing yet, all that is known is the digest.
         """
-        partition, key = self.spec.partition(table, day), self.spec.asset_keys[table]
-        if self.store.version(partition) == self._published[partition]:
+        head = self.store.head(self.spec.partition(table, day))
+        if head is None or head.digest == recorded["digest"].value:
             return None
-        newest = dg.AssetRecordsFilter(key, asset_partitions=[str(day)])
-        head = self.store.head(partition)
+        newest = dg.AssetRecordsFilter(self.spec.asset_keys[table], asset_partitions=[str(day)])
         for record in self.step.instance.fetch_materializations(newest, limit=1).records:
             made = record.asset_materialization
-            if made and head and "digest" in made.metadata and made.metadata["digest"].value == head.digest:
+            if made and "digest" in made.metadata and made.metadata["digest"].value == head.digest:
                 return made.metadata
-        return None
+        return {"digest": dg.MetadataValue.text(head.digest), "unchanged": dg.MetadataValue.bool(False)}
 
     def _look_at_heads(self) -> None:
         """Before any input is read: who commits after this moment knew more than this run does."""
@@ -171,7 +169,6 @@ class DailyRun:
             self._findings.note(*noted)
 
     def _is_head(self, day: date, recorded: Mapping[dg.AssetKey, Mapping[str, Any]]) -> bool:
-        self._look_at_published(day)
         for table, key in self.spec.asset_keys.items():
             head = self.store.head(self.spec.partition(table, day))
             if head is None or key not in recorded or recorded[key]["digest"].value != head.digest:
@@ -184,7 +181,7 @@ class DailyRun:
         for day, recorded in self._settled():
             for table, key in self.spec.asset_keys.items():
                 is_recorded = (key, day) in self._earlier.recorded and day not in self._outcome.committed
-                if not is_recorded and self._newer_record(table, day) is None:
+                if not is_recorded and self._newer_record(table, day, recorded[key]) is None:
                     self.context.log_event(dg.AssetMaterialization(key, partition=str(day), metadata=recorded[key]))
 
     def _settled(self) -> Iterator[tuple[date, Mapping[dg.AssetKey, Mapping[str, Any]]]]:
@@ -256,19 +253,11 @@ class DailyRun:
             told = f"{self.spec.main}: {settled} of {len(self.days)} days are settled"
             note(self.context, self.step, self.spec.code_version, told, Earlier(committed, given_up, found))
 
-    def _look_at_published(self, day: date) -> None:
-        for table in self.spec.contracts:
-            partition = self.spec.partition(table, day)
-            self._published[partition] = self.store.version(partition)
-
     def _settle(self, day: date) -> dict[str, Record | Rewritten]:
         """Commit a day, or find that it needs no computing; then it is checked as if it had been."""
         found = self._unchanged.record(day)
         if found is None:
-            committed: dict[str, Record | Rewritten] = dict(self._commit(day))
-            self._look_at_published(day)
-            return committed
-        self._look_at_published(day)
+            return dict(self._commit(day))
         records, inputs = found
         for table in records:
             self._audit.note_kept(table, day)
