@@ -95,14 +95,18 @@ def traced(task: Callable[[Path], Any], folder: Path, trace: Path, *, inject: st
         command += ["-e", f"inject={inject}"] if inject else []
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
             assert strace.stderr is not None
-            said = strace.stderr.readline()
-            assert "attached" in said, said
-            child.send("go")
             try:
-                answer = child.receive()
-            except EOFError:
-                answer = None
-            status = child.wait()
+                said = strace.stderr.readline()
+                assert "attached" in said, said
+                child.send("go")
+                try:
+                    answer = child.receive()
+                except EOFError:
+                    answer = None
+                status = child.wait()
+            except BaseException:
+                strace.kill()  # it ends with the child, and the child only after this block
+                raise
     shutil.rmtree(rehearsal, ignore_errors=True)
     lines = trace.read_text().splitlines()
     injected = any("(INJECTED)" in line for line in lines) or status == -9

@@ -11,7 +11,7 @@ import queue
 import signal
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from multiprocessing import get_context
@@ -295,6 +295,9 @@ class OtherProcess:
     def _end(self) -> None:
         self._stopping.set()
         self._tasks.put(None)
+        while self._process.is_alive():  # it ends once what it said was taken out of the pipe
+            with suppress(queue.Empty):
+                self._said.get(timeout=LOOK_SECONDS)
         self._process.join()
 
 

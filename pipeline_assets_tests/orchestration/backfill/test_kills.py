@@ -138,7 +138,7 @@ def watched_worker(there: Project, daemon: Daemon) -> psutil.Process | None:
     return None
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(1200)
 def test_a_backfill_of_a_year_in_dagster_whose_workers_daemon_and_command_are_killed_is_complete_in_the_end(
     undisturbed: Project, served: tuple[Project, Server]
 ) -> None:
