@@ -66,7 +66,8 @@ def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> A
 
     Inputs come, and rows are returned, as the annotations say: pandas.DataFrame (Arrow-backed), pyarrow.Table, or
     pyarrow.RecordBatchReader for a day larger than memory. An input of several days has its day as column `dt`.
-    A function that drops rows returns `Result(rows, accounting)`.
+    A function that drops rows returns `Result(rows, accounting)`. The asset's runs are counted in a pool that has the
+    asset's name, for a limit of runs per table.
 
     Args:
         function: left out, it is a decorator.
@@ -178,6 +179,7 @@ def _asset_of(
         backfill_policy=backfill_policy or dg.BackfillPolicy.single_run(),
         required_resource_keys={io_manager_key},
         retry_policy=retry_policy,
+        pool="/".join([*key_prefix, name]),
     )
     def compute(context: dg.AssetExecutionContext, **inputs: Upstream) -> Iterator[Any]:
         manager = getattr(context.resources, io_manager_key)
