@@ -152,8 +152,11 @@ class _Server:
         request = urllib.request.Request(  # noqa: S310 - our own, on this machine
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
-            answer = json.load(response)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
+                answer = json.load(response)
+        except urllib.error.HTTPError as error:
+            raise CannotRunError(error.read().decode()) from None
         if "errors" in answer:
             raise CannotRunError(str(answer["errors"]))
         (found,) = answer["data"].values()
@@ -163,7 +166,7 @@ class _Server:
         """It answers, and the daemon has looked at backfills for the first time."""
         try:
             return bool(self.ask(LOOKED)["daemonHealth"]["daemonStatus"]["healthy"])
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, CannotRunError):
             return False
 
 

@@ -1,0 +1,192 @@
+"""Carrying a backfill out without a daemon, and what its runs tell of how far it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.errors import WorkerDied
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked, new_id
+from pipeline_assets.orchestration.backfill.facts import facts_of
+from pipeline_assets.orchestration.backfill.in_process import Ended, Hand, OtherProcess, Task, ThisProcess, carry_out
+from pipeline_assets.orchestration.backfill.standing import Standing, State, standing_of, state_of
+from pipeline_assets.orchestration.progress import DayDone
+from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.rules.backfill import Ask, Mode, plan
+from pipeline_assets.rules.dispatch import Dispatch
+from pipeline_assets.rules.plan_file import PlanFile, digest_of
+from pipeline_assets.store import LocalStore
+from pipeline_assets_tests.orchestration.backfill.workshop import Workshop, day, definitions, graph
+from pipeline_assets_tests.orchestration.servers import PROJECT
+
+TABLES, NUMBERS = ("events", "features", "sales", "segments"), range(3)
+SPOTS = {(table, day(number)) for table in TABLES for number in NUMBERS}
+
+
+class Desk:
+    """A full backfill of three days of four tables, which is carried out as far as a test lets it."""
+
+    def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
+        self.shop, self.instance, self.defs = Workshop(root), instance, definitions(root)
+        ask = Ask(Mode.FULL, TABLES, ((day(0), day(NUMBERS[-1])),), why="")
+        planned = plan(graph(), ask, facts_of(instance, self.defs.resolve_asset_graph(), LocalStore(root / "lake"), {}))
+        now = datetime.now(UTC)
+        self.booked = Booked(new_id(now), now, IN_PROCESS, 30, 1, PlanFile(planned, now, digest_of(planned)))
+        self.book = Book(instance)
+        self.book.add(self.booked)
+        self.heard: list[DayDone] = []
+
+    def go_on(self, stop: Callable[[], bool] = lambda: False) -> Dispatch:
+        """From where it is."""
+        hand = ThisProcess(self.defs, self.instance, self.heard.append)
+        return carry_out(graph(), self.instance, self.booked, self.standing, hands=[hand], stop=stop)
+
+    @property
+    def standing(self) -> Standing:
+        """How far it is."""
+        return standing_of(self.instance, graph(), self.booked)
+
+    @property
+    def state(self) -> State:
+        """In a word."""
+        return state_of(self.instance, self.book, self.booked, self.standing)
+
+    def began(self) -> list[tuple[str, int]]:
+        """What was computed, in this order."""
+        return [(table, number) for word, table, number in self.shop.journal() if word == "began"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "workshop").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
+        yield Desk(tmp_path / "workshop", instance)
+
+
+def test_a_backfill_is_carried_out_upstream_first(desk: Desk) -> None:
+    assert (desk.state, desk.standing.left) == (State.STOPPED, SPOTS)
+    assert desk.go_on().done == SPOTS
+    assert (desk.state, desk.standing.done) == (State.DONE, SPOTS)
+    order = [table for table, _ in desk.began()]
+    assert order[:3] == ["events"] * 3
+    assert order.index("segments") > max(index for index, table in enumerate(order) if table == "features")
+
+
+def test_what_is_stopped_ends_after_the_partition_in_hand_and_goes_on_with_the_next(desk: Desk) -> None:
+    desk.go_on(stop=lambda: bool(desk.heard))
+    first = desk.began()
+    assert {(table, day(number)) for table, number in first} == desk.standing.done
+    assert 0 < len(first) < len(SPOTS)
+    assert (desk.state, desk.standing.running, desk.standing.failed) == (State.STOPPED, [], {})
+    assert [run.status for run in desk.standing.runs] == [dg.DagsterRunStatus.CANCELED]
+
+    desk.go_on()
+    assert (desk.state, len(desk.began())) == (State.DONE, len(SPOTS))
+
+
+def test_what_reads_a_failed_partition_is_left_and_both_are_made_when_it_is_mended(desk: Desk) -> None:
+    broken = desk.shop.break_("events", 1)
+    desk.go_on()
+    standing = desk.standing
+    assert desk.state is State.FAILED
+    assert {spot: "broken on purpose" in why for spot, why in standing.failed.items()} == {("events", day(1)): True}
+    waiting = {("sales", day(1)), *((table, day(n)) for table in ("features", "segments") for n in (1, 2))}
+    assert (standing.left, standing.done) == (waiting, SPOTS - waiting - standing.failed.keys())
+    before = desk.began()
+
+    broken.unlink()
+    desk.go_on()
+    assert (desk.state, desk.standing.failed) == (State.DONE, {})
+    again = {(table, day(number)) for table, number in desk.began()[len(before) :]}
+    assert again == waiting | standing.failed.keys()
+
+
+def test_of_a_process_that_was_killed_the_run_ends_and_what_it_recorded_counts(desk: Desk) -> None:
+    desk.go_on(stop=lambda: bool(desk.heard))
+    (run,) = desk.standing.runs
+    done = desk.standing.done
+    desk.instance.run_storage.handle_run_event(  # as a kill leaves it
+        run.run_id, dg.DagsterEvent("PIPELINE_START", run.job_name)
+    )
+    assert [each.run_id for each in desk.standing.running] == [run.run_id]
+    with desk.book.hold(desk.booked.backfill_id):
+        assert desk.state is State.RUNNING
+    assert (desk.state, desk.standing.done) == (State.STOPPED, done)
+
+    desk.go_on()
+    assert (desk.state, desk.standing.running, len(desk.began())) == (State.DONE, [], len(SPOTS))
+
+
+def test_cancelled_is_said_of_what_is_left_and_not_of_what_was_done(desk: Desk) -> None:
+    desk.book.cancel(desk.booked.backfill_id)
+    assert desk.state is State.CANCELLED
+    desk.go_on()
+    assert desk.state is State.DONE
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of an instance that other processes open."""
+    (tmp_path / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    monkeypatch.chdir(tmp_path)  # where the paths in it start
+    with open_instance(tmp_path):
+        return tmp_path
+
+
+def broken_code(length: int) -> dg.Definitions:
+    """What cannot be loaded."""
+    raise ValueError("a mistake in the code" + " and another one" * length)
+
+
+def came_of(hand: Hand) -> Ended:
+    """A run, waited for."""
+    while (ended := hand.ended()) is None:
+        pass
+    return ended
+
+
+def test_another_process_says_what_it_made_or_why_it_cannot(home: Path) -> None:
+    heard: list[DayDone] = []
+    (home / "workshop").mkdir()
+    shop = Workshop(home / "workshop")
+    task = Task("events", ("events",), day(0), day(2), {})
+    with ExitStack() as stack:
+        hand = OtherProcess(partial(definitions, shop.root), home, heard.append, stack)
+        hand.begin(task)
+        ended = came_of(hand)
+        assert (ended.interrupted, ended.failures, len(heard)) == (False, [], 3)
+    with ExitStack() as stack:
+        hand = OtherProcess(partial(broken_code, 0), home, heard.append, stack)
+        with pytest.raises(ValueError, match="a mistake in the code"):
+            came_of(hand)
+
+
+def test_another_process_that_is_killed_is_told_of(home: Path) -> None:
+    (home / "workshop").mkdir()
+    shop = Workshop(home / "workshop")
+    held = shop.hold("events", 1)
+    with ExitStack() as stack:
+        hand = OtherProcess(partial(definitions, shop.root), home, lambda _: None, stack)
+        hand.begin(Task("events", ("events",), day(0), day(2), {}))
+        while ("began", "events", 1) not in shop.journal():
+            assert hand.ended() is None
+        assert hand._process.pid is not None
+        os.kill(hand._process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match=r"exit code -9; `--resume` goes on"):
+            came_of(hand)
+    held.unlink()
+
+
+def test_another_process_ends_though_nobody_heard_all_that_it_had_to_say(home: Path) -> None:
+    with ExitStack() as stack:
+        hand = OtherProcess(partial(broken_code, 100_000), home, lambda _: None, stack)
+    assert hand._process.exitcode == 0
