@@ -7,14 +7,15 @@ a table that was wiped, and an event that does not look as expected are read thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
-import sqlalchemy as sa
 from pydantic_core import from_json
+
+if TYPE_CHECKING:  # SQLAlchemy takes a sixth of a second to import, which whoever only loads the definitions is spared
+    from pipeline_assets.orchestration.changes.sql_rows import Connect, Rows
 
 PAGE = 500
 """Events of some 5 kB; and SQLite takes some thousand values in one statement."""
@@ -23,10 +24,6 @@ ROWS, BYTES = "dagster/row_count", "bytes"
 NAMES: Final = frozenset({"digest", "inputs", "unchanged", "code_version", "seconds", ROWS, BYTES})
 """Metadata that is read; see `Record`."""
 
-_EVENTS = sa.table("event_logs", *map(sa.column, ("id", "event", "asset_key", "partition", "dagster_event_type")))
-_READ = (_EVENTS.c.id, _EVENTS.c.event, _EVENTS.c.partition)
-_KEYS = sa.table("asset_keys", *map(sa.column, ("asset_key", "asset_details")))
-_RUNS = sa.table("runs", *map(sa.column, ("run_id", "start_time")))
 _MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
 _VALUES = {
     "TextMetadataEntryData": "text",
@@ -36,7 +33,6 @@ _VALUES = {
     "JsonMetadataEntryData": "data",
 }
 """Where Dagster's JSON keeps a value, for the kinds that our records have."""
-Connect = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +57,15 @@ class Stored:
 
 def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Stored]:
     """The newest materialization of every partition that has one, in no order."""
+    from pipeline_assets.orchestration.changes import sql_rows
+
     connect = _connect(instance)
-    if connect is None or _was_wiped(connect, key):
+    if connect is None or sql_rows.was_wiped(connect, key):
         yield from with_ids(instance, key, instance.get_latest_storage_id_by_partition(key, _MATERIALIZATION).values())
         return
     after = ""
     while True:
-        with connect() as connection:
-            rows = connection.execute(_page(key, after)).all()
+        rows = sql_rows.newest_materializations(connect, key, after=after, limit=PAGE)
         if not rows:
             return
         yield from _read(instance, key, rows)
@@ -77,19 +74,21 @@ def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Stored]:
 
 def with_ids(instance: dg.DagsterInstance, key: dg.AssetKey, storage_ids: Collection[int]) -> Iterator[Stored]:
     """Those of an asset's materializations that are there, in no order."""
+    from pipeline_assets.orchestration.changes import sql_rows
+
     connect = _connect(instance)
     for start in range(0, len(ids := list(storage_ids)), PAGE):
         page = ids[start : start + PAGE]
         if connect is None:
             yield from _through_dagster(instance, key, page)
-            continue
-        with connect() as connection:
-            rows = connection.execute(sa.select(*_READ).where(_EVENTS.c.id.in_(page))).all()
-        yield from _read(instance, key, rows)
+        else:
+            yield from _read(instance, key, sql_rows.events(connect, page))
 
 
 def run_starts(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, float]:
     """When runs were started, in seconds since 1970; those that are known and were."""
+    from pipeline_assets.orchestration.changes import sql_rows
+
     # As `_connect`.
     connect: Connect | None = getattr(instance.run_storage, "connect", None)
     found: dict[str, float | None] = {}
@@ -99,9 +98,7 @@ def run_starts(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[s
             records = instance.get_run_records(dg.RunsFilter(run_ids=page))
             found |= {each.dagster_run.run_id: each.start_time for each in records}
         else:
-            with connect() as connection:
-                rows = connection.execute(sa.select(*_RUNS.c).where(_RUNS.c.run_id.in_(page))).all()
-            found |= {row.run_id: row.start_time for row in rows}
+            found |= {row.run_id: row.start_time for row in sql_rows.runs(connect, page)}
     return {run_id: seconds for run_id, seconds in found.items() if seconds is not None}
 
 
@@ -126,30 +123,7 @@ def _connect(instance: dg.DagsterInstance) -> Connect | None:
     return connect
 
 
-def _was_wiped(connect: Connect, key: dg.AssetKey) -> bool:
-    """The event log may still hold what was wiped; Dagster knows which it is."""
-    with connect() as connection:
-        details = connection.execute(sa.select(_KEYS.c.asset_details).where(_KEYS.c.asset_key == key.to_string()))
-        return details.scalar() is not None
-
-
-def _page(key: dg.AssetKey, after: str) -> sa.Select[Any]:
-    newest_ids = (
-        sa.select(sa.func.max(_EVENTS.c.id).label("id"))
-        .where(
-            _EVENTS.c.asset_key == key.to_string(),
-            _EVENTS.c.dagster_event_type == _MATERIALIZATION.value,
-            _EVENTS.c.partition > after,
-        )
-        .group_by(_EVENTS.c.partition)
-        .order_by(_EVENTS.c.partition)
-        .limit(PAGE)
-        .subquery()
-    )
-    return sa.select(*_READ).join(newest_ids, newest_ids.c.id == _EVENTS.c.id)
-
-
-def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: Sequence[sa.Row[Any]]) -> Iterator[Stored]:
+def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: Rows) -> Iterator[Stored]:
     strange = []
     for storage_id, event, _ in rows:
         try:
