@@ -1,44 +1,19 @@
-"""Once a day, what the sensors missed: an incremental plan, started as a backfill of Dagster's.
-
-Sensors follow what changes; a plan compares everything with everything. What somebody else is making is left to them,
-and what failed for good is left to whoever mends it, with all that reads it.
-"""
+"""Once a day, what the sensors missed: they follow what changes; a plan compares everything with everything."""
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import dagster as dg
 
-from pipeline_assets.orchestration.backfill.facts import FAILED_RUNS, facts_of
-from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
-from pipeline_assets.orchestration.backfill.through_dagster import (
-    PRIORITY,
-    PRIORITY_TAG,
-    Targets,
-    partitions_by_assets,
-    parts,
-)
-from pipeline_assets.orchestration.changes.ledger import backfilled_spots, running_spots, spots_of_run
-from pipeline_assets.orchestration.graph import daily_graph
-from pipeline_assets.orchestration.retry.judgement import Judgement, judgements_of
-from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan, plan
 from pipeline_assets.rules.calendar import zone
-from pipeline_assets.rules.plan_file import digest_of
-from pipeline_assets.rules.reach import Graph, ranges_of
-from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.store import LocalStore
 from pipeline_assets.store.landing import Landing
 
 NAME = "safety_net"
 CRON = "0 5 * * *"
 """Of the pipeline's zone: the files of yesterday have landed, and an hour is left until the first table is due."""
-REASON = "what the sensors missed"
-LISTED_STRETCHES = 10
-"""Of each table and reason, in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +43,11 @@ def safety_net(
 
     @dg.op(name="start_what_was_missed")
     def look(context: dg.OpExecutionContext) -> None:
-        net = _Net(context.instance, watched.resolve_asset_graph(), now(), context.log.info)
-        planned = net.plan(store, landing)
-        net.start(planned, net.now.astimezone(zone(timezone)).date())
+        from pipeline_assets.orchestration.backfill.missed import Missed  # a job's, not every run's
+
+        missed = Missed(context.instance, watched.resolve_asset_graph(), now(), context.log.info)
+        planned = missed.plan(store, landing)
+        missed.start(planned, missed.now.astimezone(zone(timezone)).date())
 
     @dg.job(
         name=NAME,
@@ -84,131 +61,3 @@ def safety_net(
         name=NAME, job=job, cron_schedule=CRON, execution_timezone=timezone, default_status=default_status
     )
     return SafetyNet(job, schedule)
-
-
-class _Net:
-    def __init__(self, instance: dg.DagsterInstance, assets: Any, now: datetime, tell: Callable[[str], None]) -> None:
-        self.instance, self.assets, self.now, self.tell = instance, assets, now, tell
-        self.graph = daily_graph(assets)
-
-    def plan(self, store: LocalStore, landing: Mapping[str, Landing]) -> Plan:
-        """What is to be done, and is not being done."""
-        # Before the facts: what ends in between has its records read, what does not is left alone.
-        busy = running_spots(self.instance, self.graph) | backfilled_spots(self.instance, self.graph, self.assets)
-        facts = facts_of(self.instance, self.assets, store, landing)
-        failed = failed_for_good(self.instance, self.graph, facts, self.now)
-        for what, spots in (("being made already", busy), ("failed, to be mended", failed)):
-            for lead in sorted({spot.table for spot in spots}):
-                self.tell(f"{what}: {lead} {_folded([spot.day for spot in spots if spot.table == lead])}")
-        tables = tuple(lead for lead in self.graph.leads() if lead not in self.graph.sources)
-        ask = Ask(Mode.INCREMENTAL, tables, (), REASON)
-        return plan(self.graph, ask, replace(facts, held=frozenset(busy | failed)))
-
-    def start(self, planned: Plan, today: date) -> None:
-        """Start it, once a day and plan, however often this is asked."""
-        for sentence in _sentences(planned):
-            self.tell(sentence)
-        found = parts(self.graph, planned)
-        if not found:
-            self.tell("nothing was missed: there is nothing to do")
-            return
-        digest = digest_of(planned)
-        backfill_id = f"safety-net-{today:%Y%m%d}-{digest}"
-        if self.instance.get_backfill(backfill_id) is not None:
-            self.tell(f"backfill {backfill_id} was started before, for the same plan: it is not started again")
-            return
-        self._add(backfill_id, digest, found[0])
-        self.tell(f"started backfill {backfill_id}")
-        if len(found) > 1:
-            later = ", ".join(lead for targets in found[1:] for lead in targets)
-            self.tell(f"for later, as Dagster cannot order days with gaps that a window reads over: {later}")
-
-    def _add(self, backfill_id: str, digest: str, targets: Targets) -> None:
-        # Sensors and jobs can request runs, not backfills. This is what Dagster's own GraphQL does to launch one. The
-        # import takes a seventh of a second, which whoever only loads the definitions is spared.
-        from dagster._core.definitions.selector import PartitionsByAssetSelector
-        from dagster._core.execution.backfill import PartitionBackfill
-
-        self.instance.add_backfill(
-            PartitionBackfill.from_partitions_by_assets(
-                backfill_id=backfill_id,
-                asset_graph=self.assets,
-                backfill_timestamp=self.now.timestamp(),
-                tags={
-                    BACKFILL_TAG: backfill_id,
-                    REASON_TAG: REASON,
-                    PLAN_TAG: digest,
-                    SKIP_UNCHANGED_TAG: "true",
-                    PRIORITY_TAG: str(PRIORITY),
-                },
-                dynamic_partitions_store=self.instance,
-                partitions_by_assets=[
-                    PartitionsByAssetSelector.from_graphql_input(each)
-                    for each in partitions_by_assets(self.graph, targets)
-                ],
-                title="Safety net",
-                description=f"{REASON}: {'; '.join(f'{lead} {_folded(days)}' for lead, days in targets.items())}",
-                run_config=None,
-            )
-        )
-
-
-def failed_for_good(instance: dg.DagsterInstance, graph: Graph, facts: Facts, now: datetime) -> set[Spot]:
-    """Failed partitions that would fail again, by leading tables.
-
-    Their verdict is final, or asks to wait for longer; and no input has changed since.
-    """
-    left, found = set(facts.failed), set[Spot]()
-    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_RUNS):
-        if not left:
-            break
-        run = record.dagster_run
-        concerned = spots_of_run(graph, run) & left
-        judged = judgements_of(instance, run.run_id) if concerned else []
-        began = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
-        for spot in concerned:
-            told = [each for each in judged if each.concerns(*spot)]
-            if not told:
-                continue
-            left.discard(spot)
-            if not _may_retry(told, now) and not _has_newer_input(graph, facts, spot, began):
-                found.add(spot)
-    return found
-
-
-def _may_retry(told: Sequence[Judgement], now: datetime) -> bool:
-    return all(each.may_retry and (each.not_before is None or each.not_before <= now) for each in told)
-
-
-def _has_newer_input(graph: Graph, facts: Facts, spot: Spot, since: datetime) -> bool:
-    return any(
-        made.recorded_at > since and not made.unchanged
-        for name, window in graph.reads(spot.table)
-        for day in window.upstream_of(spot.day)
-        if (made := facts.made.get(name, {}).get(day)) is not None
-    )
-
-
-def _sentences(planned: Plan) -> list[str]:
-    """The plan, a line for each table, action and reason."""
-    told = []
-    for lead in planned.order:
-        entries = planned.entries[lead]
-        kinds = Counter((entry.action, entry.reason) for entry in entries.values())
-        for (action, reason), count in kinds.items():
-            if action is Action.SKIP:
-                continue
-            days = [day for day, entry in entries.items() if (entry.action, entry.reason) == (action, reason)]
-            because = entries[days[0]].because
-            told.append(
-                f"{action} {lead} {_folded(days)} ({count} day{'s' if count > 1 else ''}): {reason}"
-                + (f", first because of {because}" if because else "")
-            )
-    return told
-
-
-def _folded(days: Sequence[date]) -> str:
-    spans = ranges_of(sorted(days))
-    shown = [str(first) if first == last else f"{first} to {last}" for first, last in spans[:LISTED_STRETCHES]]
-    more = f" and {len(spans) - len(shown)} more stretches" if len(spans) > len(shown) else ""
-    return ", ".join(shown) + more

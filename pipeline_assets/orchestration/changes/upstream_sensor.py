@@ -17,7 +17,6 @@ from typing import Any, Self
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.book import spots_under_way
 from pipeline_assets.orchestration.changes.ledger import (
     IN_FLIGHT,
     PARTITION,
@@ -241,6 +240,8 @@ class Tick:
         if not candidates:
             memory.waiting = too_early
             return dg.SensorResult(cursor=memory.to_cursor(), skip_reason="nothing changed upstream")
+        from pipeline_assets.orchestration.backfill.book import spots_under_way  # a sensor's, not every run's
+
         running = running_spots(self.ledger.instance, graph)
         running |= backfilled_spots(self.ledger.instance, graph, self.assets)
         running |= spots_under_way(self.ledger.instance)

@@ -17,10 +17,14 @@ from pipeline_assets.definitions import build_definitions
 from pipeline_assets.demo import landing_files
 from pipeline_assets.errors import LandingUnavailable
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.backfill.safety_net import CRON, NAME, REASON, safety_net
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
+from pipeline_assets.orchestration.backfill.missed import REASON
+from pipeline_assets.orchestration.backfill.safety_net import CRON, NAME, safety_net
 from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.backfill.through_dagster import Backfill, RunningDagster, State
 from pipeline_assets.orchestration.runs import execute, open_instance, plan_range, selected_keys
+from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
+from pipeline_assets.rules.plan_file import PlanFile, digest_of
 from pipeline_assets.rules.windows import trailing
 from pipeline_assets.settings import Settings
 from pipeline_assets.store import LocalStore
@@ -285,6 +289,18 @@ def test_a_backfill_of_a_day_and_plan_is_started_once_and_what_it_is_to_make_is_
     small.end_backfills()
     assert small.run("rows", 0)
     assert small.net() == {"rows": every[1:], "sums": every}, "another plan"
+
+
+def test_what_a_command_is_about_to_make_is_left_to_it_with_what_reads_it(lake: Lake) -> None:
+    small, first = Small(lake), date(2024, 2, 27)
+    entries = {"rows": {first: Entry(Action.COMPUTE, Reason.REQUESTED)}}
+    planned = Plan(Ask(Mode.SELECTIVE, ("rows",), ((first, first),), "a bug"), ("rows",), entries, {}, {})
+    book, file = Book(lake.instance), PlanFile(planned, MORNING, digest_of(planned))
+    book.add(Booked("20240301-050000-beef", MORNING, IN_PROCESS, 30, 1, file))
+    with book.hold("20240301-050000-beef"):
+        assert small.net() == {"rows": ["2024-02-28", "2024-02-29"], "sums": ["2024-02-29"]}
+    small.end_backfills()
+    assert "2024-02-27" in small.net()["rows"]
 
 
 def test_a_failure_is_repeated_when_an_input_has_changed_and_not_before(lake: Lake) -> None:
