@@ -94,7 +94,8 @@ class PartitionWriter:
 
 def read_table(file: pa.NativeFile) -> pa.Table:
     """All rows of a Parquet file."""
-    return pq.read_table(file).replace_schema_metadata(None)
+    # pq.read_table imports pandas, a quarter of a second in each process, and takes 1.4 times as long for a small file.
+    return pq.ParquetFile(file, pre_buffer=True).read().replace_schema_metadata(None)
 
 
 def read_batches(file: pa.NativeFile) -> pa.RecordBatchReader:
