@@ -17,7 +17,6 @@ import dagster as dg
 from dagster._core.definitions.selector import PartitionsByAssetSelector
 from dagster._core.execution.backfill import PartitionBackfill
 
-from pipeline_assets.orchestration.backfill.book import spots_under_way
 from pipeline_assets.orchestration.backfill.facts import FAILED_RUNS, facts_of
 from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.backfill.through_dagster import (
@@ -27,7 +26,7 @@ from pipeline_assets.orchestration.backfill.through_dagster import (
     partitions_by_assets,
     parts,
 )
-from pipeline_assets.orchestration.changes.ledger import backfilled_spots, running_spots, spots_of_run
+from pipeline_assets.orchestration.changes.ledger import spots_being_made, spots_of_run
 from pipeline_assets.orchestration.graph import daily_graph
 from pipeline_assets.orchestration.retry.judgement import Judgement, judgements_of
 from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan, plan
@@ -63,8 +62,7 @@ class Missed:
     def plan(self, store: LocalStore, landing: Mapping[str, Landing]) -> Plan:
         """What is to be done, and is not being done."""
         # Before the facts: what ends in between has its records read, what does not is left alone.
-        busy = running_spots(self.instance, self.graph) | backfilled_spots(self.instance, self.graph, self.assets)
-        busy |= spots_under_way(self.instance)
+        busy = spots_being_made(self.instance, self.graph, self.assets)
         facts = facts_of(self.instance, self.assets, store, landing)
         failed = failed_for_good(self.instance, self.graph, facts, self.now)
         for what, spots in (("being made already", busy), ("failed, to be mended", failed)):

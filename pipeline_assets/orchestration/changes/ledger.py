@@ -182,12 +182,19 @@ def recorded_spots(instance: dg.DagsterInstance, graph: Graph, run_id: str) -> s
     return spots
 
 
-def backfilled_spots(instance: dg.DagsterInstance, graph: Graph, assets: Any) -> set[Spot]:
-    """Partitions that a backfill of Dagster's will still make: it asks for its own downstream, in its own order.
+def spots_being_made(instance: dg.DagsterInstance, graph: Graph, assets: Any) -> set[Spot]:
+    """Partitions that somebody makes or will still make: runs, backfills of Dagster's, backfills of commands.
 
     Args:
         assets: Dagster's asset graph.
     """
+    from pipeline_assets.orchestration.backfill.book import spots_under_way  # a sensor's, not every run's
+
+    return running_spots(instance, graph) | _backfilled_spots(instance, graph, assets) | spots_under_way(instance)
+
+
+def _backfilled_spots(instance: dg.DagsterInstance, graph: Graph, assets: Any) -> set[Spot]:
+    """Of Dagster's: it asks for its own downstream, in its own order."""
     spots = set()
     for backfill in instance.get_backfills(limit=NEWEST_BACKFILLS):
         if backfill.status.value != "REQUESTED" or not backfill.is_asset_backfill:

@@ -23,9 +23,8 @@ from pipeline_assets.orchestration.changes.ledger import (
     RANGE_END,
     RANGE_START,
     EventLog,
-    backfilled_spots,
     recorded_spots,
-    running_spots,
+    spots_being_made,
 )
 from pipeline_assets.orchestration.graph import daily_graph, key_of, last_days
 from pipeline_assets.orchestration.retry.judgement import judgements_of
@@ -240,11 +239,7 @@ class Tick:
         if not candidates:
             memory.waiting = too_early
             return dg.SensorResult(cursor=memory.to_cursor(), skip_reason="nothing changed upstream")
-        from pipeline_assets.orchestration.backfill.book import spots_under_way  # a sensor's, not every run's
-
-        running = running_spots(self.ledger.instance, graph)
-        running |= backfilled_spots(self.ledger.instance, graph, self.assets)
-        running |= spots_under_way(self.ledger.instance)
+        running = spots_being_made(self.ledger.instance, graph, self.assets)
         running |= {spot for each in memory.asked.values() for spot in each.wants}
         for spot, want in failed.items():
             if spot not in retried:

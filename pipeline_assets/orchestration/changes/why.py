@@ -10,12 +10,10 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.book import spots_under_way
 from pipeline_assets.orchestration.changes.ledger import (
     IN_FLIGHT,
     EventLog,
-    backfilled_spots,
-    running_spots,
+    spots_being_made,
     spots_of_run,
 )
 from pipeline_assets.orchestration.changes.upstream_sensor import BECAUSE_TAG, NAME, Memory
@@ -72,7 +70,7 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     _check(graph, assets, table, day)
     ledger, lead = EventLog(instance, graph), Spot(graph.lead(table), day)
     memory, is_running = _memory(instance)
-    running = running_spots(instance, graph) | backfilled_spots(instance, graph, assets) | spots_under_way(instance)
+    running = spots_being_made(instance, graph, assets)
     asked = {spot for each in memory.asked.values() for spot in each.wants}
     failed = {**memory.refused, **{spot: want for each in memory.later for spot, want in each.wants.items()}}
     answers = {spot: Answer(want, succeeded=False) for spot, want in failed.items()}
