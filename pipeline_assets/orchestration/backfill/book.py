@@ -198,5 +198,5 @@ def spots_under_way(instance: dg.DagsterInstance) -> set[Spot]:
 
 
 def new_id(now: datetime) -> str:
-    """Sorts by time, and differs from any other of the same second."""
-    return f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    """Sorts by time, to the microsecond, and differs from any other of the same moment."""
+    return f"{now:%Y%m%d-%H%M%S-%f}-{uuid.uuid4().hex[:4]}"

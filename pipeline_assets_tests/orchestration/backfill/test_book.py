@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -66,8 +67,11 @@ def test_an_id_is_found_by_its_beginning_if_no_other_begins_so(book: Book) -> No
             book.get(unknown)
 
 
-def test_ids_sort_by_time_and_differ_within_a_second() -> None:
-    assert new_id(NOW) < new_id(NOW + timedelta(seconds=1)) < new_id(NOW + timedelta(days=40))
+def test_ids_sort_by_time_and_differ_within_one_moment() -> None:
+    later = [timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=40)]
+    moments = [NOW, *(NOW + after for after in later)]
+    ids = [[new_id(moment) for _ in range(5)] for moment in moments]
+    assert all(max(before) < min(after) for before, after in pairwise(ids))
     assert len({new_id(NOW) for _ in range(5)}) == 5
 
 
