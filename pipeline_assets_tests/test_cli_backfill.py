@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -529,12 +530,16 @@ def test_a_terminal_is_asked_and_only_yes_begins_it(desk: Desk, answer: bytes, s
             said = b""
             while b"Carry it out?" not in said:
                 said += os.read(ours, 4096)
-            # Python does not notice a signal between its last look for one and the wait for a line. Nobody is as quick.
-            time.sleep(0.5)
-            os.write(ours, answer)
             # A terminal that nobody looks at takes 19 KB, then it stops who writes to it.
             threading.Thread(target=read_to_the_end, args=(ours,), daemon=True).start()
-            out, _ = process.communicate(timeout=200)
+            out = None
+            while out is None:
+                # Python does not notice a signal between its last look for one and the wait for a line. Nobody is as
+                # quick; and whoever sees nothing happen presses again.
+                time.sleep(0.5)
+                os.write(ours, answer)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    out, _ = process.communicate(timeout=60)
             assert process.returncode == status
         finally:
             process.kill()
