@@ -18,6 +18,7 @@ from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.in_process import Ended, Hand, OtherProcess, Task, ThisProcess, carry_out
 from pipeline_assets.orchestration.backfill.standing import Standing, State, standing_of, state_of
+from pipeline_assets.orchestration.changes.ledger import spots_of_run
 from pipeline_assets.orchestration.progress import DayDone
 from pipeline_assets.orchestration.runs import open_instance
 from pipeline_assets.rules.backfill import Ask, Mode, plan
@@ -103,12 +104,31 @@ def test_a_backfill_is_carried_out_upstream_first(desk: Desk) -> None:
 
 
 def test_what_is_stopped_ends_after_the_partition_in_hand_and_goes_on_with_the_next(desk: Desk) -> None:
-    assert desk.stop_at(1) == desk.standing.done
+    done = desk.stop_at(1)
+    assert desk.standing.done == done
     assert (desk.state, desk.standing.running, desk.standing.failed) == (State.STOPPED, [], {})
     assert [run.status for run in desk.standing.runs] == [dg.DagsterRunStatus.CANCELED]
 
     desk.go_on()
     assert (desk.state, len(desk.began())) == (State.DONE, len(SPOTS))
+    (_, *later) = desk.standing.runs
+    assert [spot for run in later for spot in spots_of_run(graph(), run) if spot in done] == []
+
+
+def test_once_stopped_nothing_is_begun_though_it_could_be(desk: Desk) -> None:
+    ready = {("features", 0), ("sales", 0)}
+    held = [desk.shop.hold(*each) for each in ready]
+
+    def stop() -> bool:
+        if ready.isdisjoint(desk.began()):
+            return False
+        for each in held:
+            each.unlink(missing_ok=True)
+        return True
+
+    desk.go_on(stop)
+    assert len(ready.intersection(desk.began())) == 1
+    assert [run.status.value for run in desk.standing.runs] == ["SUCCESS", "CANCELED"]
 
 
 def test_what_reads_a_failed_partition_is_left_and_both_are_made_when_it_is_mended(desk: Desk) -> None:
@@ -126,6 +146,12 @@ def test_what_reads_a_failed_partition_is_left_and_both_are_made_when_it_is_mend
     assert (desk.state, desk.standing.failed) == (State.DONE, {})
     again = {(table, day(number)) for table, number in desk.began()[len(before) :]}
     assert again == waiting | standing.failed.keys()
+
+
+def test_a_failed_partition_that_nothing_waits_for_leaves_the_backfill_failed(desk: Desk) -> None:
+    desk.shop.break_("segments", 2)
+    desk.go_on()
+    assert (desk.state, desk.standing.left, len(desk.standing.failed)) == (State.FAILED, set(), 1)
 
 
 def test_of_a_process_that_was_killed_the_run_ends_and_what_it_recorded_counts(desk: Desk) -> None:
