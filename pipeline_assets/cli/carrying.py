@@ -122,6 +122,8 @@ def _tell(told: Mapping[str, Any], *, stopped: bool) -> None:
     if told["failed"]:
         held = f"; {told['left']:,} that read what failed were not begun" if told["left"] and not stopped else ""
         console.print(f"{told['failed']:,} failed{held}. `pipeline retry {backfill_id}` takes up what failed.")
+    elif told["left"] and not stopped:
+        console.print(f"{told['left']:,} are left, and no run says why. Look at the runs in Dagster, and plan anew.")
     if stopped and not cancelled:
         console.print(f"`pipeline backfill --resume --id {backfill_id}` goes on.")
 

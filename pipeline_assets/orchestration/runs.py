@@ -12,6 +12,7 @@ import dagster as dg
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration.graph import daily_graph
+from pipeline_assets.orchestration.retry.judgement import INTERRUPTS, message_of
 from pipeline_assets.rules.reach import Table, days_to_compute, ranges_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from pipeline_assets.store import LocalStore
 
-INTERRUPTED = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -134,21 +134,19 @@ def execute(
 def was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     """True when somebody stopped it; Dagster has recorded it as failed."""
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    return any(error is not None and error.cls_name in INTERRUPTED for error in errors)
+    return any(error is not None and error.cls_name in INTERRUPTS for error in errors)
 
 
 def failures_of(result: dg.ExecuteInProcessResult) -> list[str]:
-    """What failed, in the words of the steps."""
+    """What failed, in the words of the steps; of the run, if it failed before any step could."""
     messages = []
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
             described = data.user_failure_data.description if data.user_failure_data else None
-            error = data.error
-            while error is not None and error.cause is not None:  # Dagster's own words lead to the user's
-                error = error.cause
-            messages.append(described or f"{event.step_key}: {error.message.strip() if error else 'failed'}")
-    return messages
+            messages.append(described or f"{event.step_key}: {message_of(data.error) if data.error else 'failed'}")
+    of_run = [event.job_failure_data.error for event in result.all_events if event.is_run_failure]
+    return messages or [message_of(error) for error in of_run if error is not None]
 
 
 def warnings_of(result: dg.ExecuteInProcessResult) -> list[str]:

@@ -9,7 +9,7 @@ from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.staleness import Spot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import date
 
     from pipeline_assets.rules.backfill import Chunk, Plan
@@ -29,8 +29,7 @@ class Dispatch:
     planned: Plan
     chunks: Sequence[Chunk]
     done: set[Spot] = field(default_factory=set)
-    failed: dict[Spot, str] = field(default_factory=dict)
-    """With what it failed of."""
+    failed: set[Spot] = field(default_factory=set)
     held: dict[Spot, Spot] = field(default_factory=dict)
     """Not begun, as it reads what failed; with that."""
     _open: dict[str, set[date]] = field(init=False)
@@ -54,18 +53,11 @@ class Dispatch:
                 return chunk.lead, ready
         return None
 
-    def ended(self, lead: str, days: Iterable[date], made: Collection[date], told: Mapping[date, str]) -> None:
-        """What came of the days.
-
-        Args:
-            told: what days that were not made failed of.
-        """
+    def ended(self, lead: str, days: Iterable[date], made: Collection[date]) -> None:
+        """The days were attempted, and these of them were made."""
         for day in days:
             self._open[lead].discard(day)
-            if day in made:
-                self.done.add(Spot(lead, day))
-            else:
-                self.failed[Spot(lead, day)] = told.get(day, "it was not made, and its run does not say why")
+            (self.done if day in made else self.failed).add(Spot(lead, day))
 
     @property
     def is_over(self) -> bool:

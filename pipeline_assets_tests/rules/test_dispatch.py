@@ -101,12 +101,11 @@ def test_nothing_begins_before_all_that_it_reads_is_settled_and_all_ends_done_fa
             break
         lead, days = running.pop(data.draw(st.integers(0, len(running) - 1)))
         made = [day for day in days if Spot(lead, day) not in case.bad]
-        told = {day: "bad" for day in days if day not in made}
-        dispatch.ended(lead, days, made, told)
+        dispatch.ended(lead, days, made)
     assert dispatch.is_over
     failed = {spot for spot in case.bad if not case.above(spot) & (begun_bad(case))}
     held = {spot for spot in set(case.planned.spots()) - case.done if case.above(spot) & failed}
-    assert set(dispatch.failed) == failed
+    assert dispatch.failed == failed
     assert set(dispatch.held) == held
     assert dispatch.done == set(case.planned.spots()) - failed - held
     assert all(cause in failed & case.above(spot) for spot, cause in dispatch.held.items())
@@ -152,7 +151,7 @@ def test_a_chunk_begins_as_soon_as_its_own_inputs_are_there_though_others_of_the
     assert (first, second) == (("events", DAYS[:2]), ("events", DAYS[2:4]))
     assert dispatch.next() is None
     assert not dispatch.is_over
-    dispatch.ended("events", DAYS[:2], DAYS[:2], {})
+    dispatch.ended("events", DAYS[:2], DAYS[:2])
     assert dispatch.next() == ("features", DAYS[:2])
     assert dispatch.next() is None
 
@@ -161,20 +160,12 @@ def test_a_failed_day_holds_its_readers_with_itself_as_the_cause_and_no_other_da
     graph, planned = chain_of_two()
     dispatch = Dispatch(graph, planned, chunks(graph, planned, days_per_run=4))
     assert dispatch.next() == ("events", DAYS[:4])
-    dispatch.ended("events", DAYS[:4], [DAYS[0], DAYS[2], DAYS[3]], {DAYS[1]: "a bug"})
+    dispatch.ended("events", DAYS[:4], [DAYS[0], DAYS[2], DAYS[3]])
     assert dispatch.next() == ("features", [DAYS[0], DAYS[3]])
-    assert dispatch.failed == {Spot("events", DAYS[1]): "a bug"}
+    assert dispatch.failed == {Spot("events", DAYS[1])}
     assert dispatch.held == dict.fromkeys(
         [Spot("features", DAYS[1]), Spot("features", DAYS[2])], Spot("events", DAYS[1])
     )
-
-
-def test_a_day_that_a_run_lost_without_a_word_is_said_to_have_failed_of_that() -> None:
-    graph, planned = chain_of_two()
-    dispatch = Dispatch(graph, planned, chunks(graph, planned, days_per_run=4))
-    dispatch.next()
-    dispatch.ended("events", DAYS[:4], [], {})
-    assert set(dispatch.failed.values()) == {"it was not made, and its run does not say why"}
 
 
 def test_what_is_held_holds_what_reads_it_with_the_same_cause() -> None:
@@ -185,7 +176,7 @@ def test_what_is_held_holds_what_reads_it_with_the_same_cause() -> None:
     planned = Plan(Ask(Mode.FULL, tuple(tables), ()), tuple(tables), entries, {}, {})
     dispatch = Dispatch(graph, planned, chunks(graph, planned, days_per_run=1))
     dispatch.next()
-    dispatch.ended("raw", [FIRST], [], {FIRST: "a bug"})
+    dispatch.ended("raw", [FIRST], [])
     assert dispatch.next() is None
     assert dispatch.is_over
     assert dispatch.held == dict.fromkeys([Spot("events", FIRST), Spot("sales", FIRST)], Spot("raw", FIRST))
@@ -200,7 +191,7 @@ def test_days_of_the_last_chunk_that_were_interrupted_are_left() -> None:
     dispatch = Dispatch(graph, planned, chunks(graph, planned, days_per_run=30))
     assert dispatch.next() == ("t0", DAYS[:3])
 
-    dispatch.ended("t0", DAYS[:1], DAYS[:1], {})
+    dispatch.ended("t0", DAYS[:1], DAYS[:1])
 
     assert dispatch.next() is None
     assert not dispatch.is_over

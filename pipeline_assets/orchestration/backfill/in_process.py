@@ -30,8 +30,7 @@ from pipeline_assets.orchestration.backfill.tags import (
 )
 from pipeline_assets.orchestration.changes.ledger import recorded_spots, spots_of_run
 from pipeline_assets.orchestration.graph import key_of
-from pipeline_assets.orchestration.retry.judgement import judgements_of
-from pipeline_assets.orchestration.runs import PlannedRun, execute, failures_of, open_instance, was_interrupted
+from pipeline_assets.orchestration.runs import PlannedRun, execute, open_instance, was_interrupted
 from pipeline_assets.rules.backfill import chunks
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.dispatch import Dispatch
@@ -67,11 +66,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run that was executed. `failures` are in the words of its steps."""
+    """A run that was executed."""
 
     run_id: str
     interrupted: bool
-    failures: Sequence[str]
 
 
 class Hand(Protocol):
@@ -141,19 +139,14 @@ def carry_out(
 def _settle(instance: dg.DagsterInstance, graph: Graph, dispatch: Dispatch, task: Task, ended: Ended) -> None:
     run = instance.get_run_by_id(ended.run_id)
     if run is None or run.status is dg.DagsterRunStatus.SUCCESS:
-        dispatch.ended(task.lead, task.days, task.days, {})
+        dispatch.ended(task.lead, task.days, task.days)
         return
     made = {spot.day for spot in recorded_spots(instance, graph, ended.run_id) if spot.table == task.lead}
     if ended.interrupted:
         instance.report_run_canceled(run, "the backfill was stopped after the partition in hand")
-        dispatch.ended(task.lead, [day for day in task.days if day in made], made, {})
+        dispatch.ended(task.lead, [day for day in task.days if day in made], made)
         return
-    judged = judgements_of(instance, ended.run_id)
-    told = {
-        day: next((each.reason for each in judged if each.concerns(task.lead, day)), "; ".join(ended.failures))
-        for day in task.days
-    }
-    dispatch.ended(task.lead, task.days, made, told)
+    dispatch.ended(task.lead, task.days, made)
 
 
 def _tags(booked: Booked) -> dict[str, str]:
@@ -335,4 +328,4 @@ def _run(defs: dg.Definitions, instance: dg.DagsterInstance, task: Task, listene
     with progress.listening(listener):
         run = PlannedRun(tuple(key_of(table) for table in task.tables), task.first, task.last)
         result = execute(defs, run, instance, task.tags)
-        return Ended(result.run_id, was_interrupted(result), failures_of(result))
+        return Ended(result.run_id, was_interrupted(result))

@@ -11,7 +11,7 @@ import dagster as dg
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
 from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG
 from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT, NEWEST_BACKFILLS, recorded_spots, spots_of_run
-from pipeline_assets.orchestration.retry.judgement import judgements_of
+from pipeline_assets.orchestration.retry.judgement import judgements_of, told_by_run
 from pipeline_assets.rules.staleness import Spot
 
 if TYPE_CHECKING:
@@ -61,10 +61,11 @@ def standing_of(instance: dg.DagsterInstance, graph: Graph, booked: Booked) -> S
             failed.pop(spot, None)
         if run.status is dg.DagsterRunStatus.FAILURE:
             judged = judgements_of(instance, run.run_id)
+            of_run = None if judged else told_by_run(instance, run.run_id)
             for spot in asked - made:
-                told = [each for each in judged if each.concerns(*spot)]
-                if told:  # else its worker died, which says nothing of the partition
-                    failed[spot] = told[0].reason
+                told = next((each.reason for each in judged if each.concerns(*spot)), of_run)
+                if told is not None:  # else its worker died, which says nothing of the partition
+                    failed[spot] = told
     planned = set(booked.file.plan.spots())
     return Standing(
         done & planned,

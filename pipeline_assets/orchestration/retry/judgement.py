@@ -88,10 +88,7 @@ def judgements_of(instance: dg.DagsterInstance, run_id: str) -> tuple[Judgement,
             found += [_from_json(run_id, key, each) for each in values]
         elif data.error is None or data.error.cls_name not in INTERRUPTS:
             described = told.description if told else None
-            error = data.error
-            while error is not None and error.cause is not None:  # Dagster's own words lead to the author's
-                error = error.cause
-            reason = described or (error.message.strip() if error else "failed")
+            reason = described or (message_of(data.error) if data.error else "failed")
             found.append(
                 Judgement(
                     run_id,
@@ -110,6 +107,29 @@ def judgements_of(instance: dg.DagsterInstance, run_id: str) -> tuple[Judgement,
                 )
             )
     return tuple(found)
+
+
+def told_by_run(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """What a run failed of as a whole, before any step could: a resource that cannot be set up, for example.
+
+    None if it says nothing, as when its worker died or was told to stop.
+    """
+    for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.RUN_FAILURE}):
+        error = entry.get_dagster_event().job_failure_data.error
+        if error is not None and error.cls_name not in INTERRUPTS:
+            return message_of(error)
+    return None
+
+
+def message_of(error: Any) -> str:
+    """The words of what was raised, out of Dagster's own around them.
+
+    Args:
+        error: of a failure's event data (a SerializableErrorInfo).
+    """
+    while error.cause is not None:
+        error = error.cause
+    return str(error.message).strip()
 
 
 def _from_json(run_id: str, step_key: str, values: Mapping[str, Any]) -> Judgement:

@@ -19,8 +19,9 @@ from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.in_process import Ended, Hand, OtherProcess, Task, ThisProcess, carry_out
 from pipeline_assets.orchestration.backfill.standing import Standing, State, standing_of, state_of
 from pipeline_assets.orchestration.changes.ledger import spots_of_run
+from pipeline_assets.orchestration.parquet_io import ParquetIOManager
 from pipeline_assets.orchestration.progress import DayDone
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.runs import PlannedRun, execute, failures_of, open_instance
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.dispatch import Dispatch
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
@@ -154,6 +155,38 @@ def test_a_failed_partition_that_nothing_waits_for_leaves_the_backfill_failed(de
     assert (desk.state, desk.standing.left, len(desk.standing.failed)) == (State.FAILED, set(), 1)
 
 
+class Unreachable(ParquetIOManager):
+    """A store that cannot be set up, so that no step of a run is attempted."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Fails."""
+        msg = "warehouse.example: connection refused"
+        raise ConnectionError(msg)
+
+
+def test_a_run_that_fails_before_any_step_says_of_what_and_its_days_failed(desk: Desk) -> None:
+    mended = desk.defs
+    desk.defs = dg.Definitions(
+        mended.assets,
+        resources={"io_manager": Unreachable(root=str(desk.shop.root / "lake"))},
+        executor=dg.in_process_executor,
+    )
+    desk.go_on()
+    failed = {Spot("events", day(number)) for number in NUMBERS}
+    said = "ConnectionError: warehouse.example: connection refused"
+    assert (desk.state, desk.standing.failed, desk.standing.left) == (
+        State.FAILED,
+        dict.fromkeys(failed, said),
+        SPOTS - failed,
+    )
+    result = execute(desk.defs, PlannedRun((dg.AssetKey("events"),), day(0), day(1)), desk.instance)
+    assert failures_of(result) == [said]
+
+    desk.defs = mended
+    desk.go_on()
+    assert (desk.state, desk.standing.failed) == (State.DONE, {})
+
+
 def test_of_a_process_that_was_killed_the_run_ends_and_what_it_recorded_counts(desk: Desk) -> None:
     done = desk.stop_at(1)
     (run,) = desk.standing.runs
@@ -197,7 +230,7 @@ def test_another_process_says_what_it_made_or_why_it_cannot(home: Path) -> None:
         hand = OtherProcess(partial(definitions, shop.root), home, heard.append, stack)
         hand.begin(task)
         ended = came_of(hand)
-        assert (ended.interrupted, ended.failures, len(heard)) == (False, [], 3)
+        assert (ended.interrupted, len(heard)) == (False, 3)
     with ExitStack() as stack:
         hand = OtherProcess(partial(broken_code, 0), home, heard.append, stack)
         with pytest.raises(ValueError, match="a mistake in the code"):
