@@ -145,8 +145,8 @@ def failures_of(result: dg.ExecuteInProcessResult) -> list[str]:
             data = event.step_failure_data
             described = data.user_failure_data.description if data.user_failure_data else None
             messages.append(described or f"{event.step_key}: {message_of(data.error) if data.error else 'failed'}")
-    of_run = [event.job_failure_data.error for event in result.all_events if event.is_run_failure]
-    return messages or [message_of(error) for error in of_run if error is not None]
+    of_run: list[Any] = [event.job_failure_data for event in result.all_events if event.is_run_failure]
+    return messages or [message_of(data.error) for data in of_run if data is not None and data.error is not None]
 
 
 def warnings_of(result: dg.ExecuteInProcessResult) -> list[str]:

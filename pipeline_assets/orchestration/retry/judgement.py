@@ -115,9 +115,9 @@ def told_by_run(instance: dg.DagsterInstance, run_id: str) -> str | None:
     None if it says nothing, as when its worker died or was told to stop.
     """
     for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.RUN_FAILURE}):
-        error = entry.get_dagster_event().job_failure_data.error
-        if error is not None and error.cls_name not in INTERRUPTS:
-            return message_of(error)
+        data: Any = entry.get_dagster_event().job_failure_data  # none where Dagster reports a worker that died
+        if data is not None and data.error is not None and data.error.cls_name not in INTERRUPTS:
+            return message_of(data.error)
     return None
 
 

@@ -187,6 +187,14 @@ def test_a_run_that_fails_before_any_step_says_of_what_and_its_days_failed(desk:
     assert (desk.state, desk.standing.failed) == (State.DONE, {})
 
 
+def test_a_run_that_dagster_reports_as_failed_as_its_worker_died_says_nothing_of_its_days(desk: Desk) -> None:
+    done = desk.stop_at(1)
+    (run,) = desk.standing.runs
+    desk.instance.report_run_failed(run)
+    assert [each.status for each in desk.standing.runs] == [dg.DagsterRunStatus.FAILURE]
+    assert (desk.state, desk.standing.failed, desk.standing.done) == (State.STOPPED, {}, done)
+
+
 def test_of_a_process_that_was_killed_the_run_ends_and_what_it_recorded_counts(desk: Desk) -> None:
     done = desk.stop_at(1)
     (run,) = desk.standing.runs
