@@ -357,7 +357,8 @@ def _parquet_file(rows: pa.Table) -> bytes:
 
 
 def _refuse_foreign_files(landing: Path) -> None:
-    for path in sorted(landing.glob("dt=*/*")):
+    folders = sorted(landing.iterdir()) if landing.exists() else []
+    for path in (path for each in folders if each.name.startswith("dt=") and each.is_dir() for path in each.iterdir()):
         if not path.name.startswith((".", "_", "demo-")):
             message = (
                 f"{path} was not made by the demo, and made-up events must not mix with real ones. "

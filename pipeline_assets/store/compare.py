@@ -257,12 +257,16 @@ def _named(partition: Partition) -> Iterator[None]:
 def _tables(root: Path) -> list[str]:
     """Folders that hold a dt= folder, as names of tables. The store's own begin with an underscore."""
     found = []
-    for folder, names, _ in os.walk(root):
+    for folder, names, _ in os.walk(root, onerror=_raised):
         days = [name for name in names if name.startswith("dt=")]
         names[:] = sorted(name for name in names if name[0] not in "._" and name not in days)
         if days and folder != str(root):
             found.append(os.path.relpath(folder, root))
     return found
+
+
+def _raised(error: OSError) -> None:
+    raise error  # else a folder that cannot be read would count as one without tables
 
 
 def _plus(one: float | Decimal, two: float | Decimal) -> int | float | Decimal:

@@ -24,6 +24,7 @@ import xxhash
 
 from pipeline_assets.errors import PartitionConflict, PartitionMissing, StorageFull, StorageRefused, StoreBusy
 from pipeline_assets.store.commit import Commit, Partition, Published, Version, check_table
+from pipeline_assets.store.files import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,14 +120,7 @@ class LocalStore:
 
     def days(self, table: str) -> list[date]:
         """Days of the table that have a commit, ascending."""
-        check_table(table)
-        with explained(f"table {table}"):
-            try:
-                entries = list((self.root / table).iterdir())
-            except FileNotFoundError:
-                return []
-            days = sorted(day for entry in entries if (day := _day_of(entry.name)) is not None)
-            return [day for day in days if self._path(Partition(table, day)).exists()]
+        return list(self.heads(table))
 
     def heads(self, table: str) -> dict[date, HeadStat]:
         """Every day that has a commit, ascending, with its version: a stat each."""
@@ -222,7 +216,8 @@ class LocalStore:
     def history(self, partition: Partition) -> list[Commit]:
         """Commits that were replaced and are still kept, the newest first."""
         with explained(str(partition)):
-            paths = list(self._history_folder(partition).glob("*.parquet"))
+            folder = self._history_folder(partition)
+            paths = [folder / name for name in names_in(folder) if name.endswith(".parquet")]
             # A publish may drop the oldest while they are listed.
             kept = [(stat.st_mtime_ns, path, stat.st_size) for path in paths if (stat := _stat(path)) is not None]
         return [
@@ -254,7 +249,8 @@ class LocalStore:
         check_table(table)
         swept = []
         with explained(f"staged files of {table}"):
-            for path in (self.root / "_staging" / table).glob("*.parquet"):
+            folder = self.root / "_staging" / table
+            for path in (folder / name for name in names_in(folder) if name.endswith(".parquet")):
                 try:
                     with path.open("rb") as file:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.plan_file import PlanFile, of_text, to_text
+from pipeline_assets.store.files import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +85,8 @@ class Book:
 
     def ids(self) -> list[str]:
         """The newest first: an id begins with the time when it was begun."""
-        return sorted((path.stem for path in self.folder.glob("*.json")), reverse=True)
+        names = reversed(names_in(self.folder))
+        return [name.removesuffix(".json") for name in names if name.endswith(".json")]
 
     def get(self, backfill_id: str) -> Booked:
         """One of them; the beginning of its id is enough.

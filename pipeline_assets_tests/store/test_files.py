@@ -1,0 +1,76 @@
+"""What is asked of the file system: an answer, or an error, but no error that reads like an answer."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_assets.errors import StorageRefused
+from pipeline_assets.store import LocalStore
+from pipeline_assets.store.compare import open_lake
+from pipeline_assets.store.files import names_in
+from pipeline_assets_tests.support.commits import SALES, commit_rows, publish_table
+
+
+def test_names_in_a_folder_are_sorted_and_a_folder_that_is_missing_has_none(tmp_path: Path) -> None:
+    for name in ("b", ".hidden", "a"):
+        (tmp_path / name).touch()
+
+    assert names_in(tmp_path) == [".hidden", "a", "b"]
+    assert names_in(tmp_path / "missing") == []
+
+
+def unlistable(folder: Path) -> Path:
+    """A folder that nobody can list, root included: a link that leads to itself."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.symlink_to(folder.name)
+    return folder
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="symbolic link"):
+        names_in(unlistable(tmp_path / "loop"))
+
+
+ASKED: dict[str, Callable[[LocalStore], object]] = {
+    "_history/sales/dt=2026-06-10": lambda store: store.history(SALES),
+    "_staging/sales": lambda store: store.sweep("sales"),
+    "sales": lambda store: store.heads("sales"),
+}
+
+
+@pytest.mark.parametrize("place", ASKED)
+def test_a_store_never_calls_a_folder_empty_that_it_could_not_list(tmp_path: Path, place: str) -> None:
+    unlistable(tmp_path / place)
+
+    with pytest.raises(StorageRefused, match="symbolic link"):
+        ASKED[place](LocalStore(tmp_path))
+
+
+def refused_below(folder: Path) -> Callable[[str | Path], Any]:
+    """Lists any folder but this one: what permissions do to everybody but root, who runs tests in containers."""
+    real = os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "refused", str(path))
+        return real(path)
+
+    return scandir
+
+
+def test_a_lake_is_not_compared_without_the_tables_that_could_not_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    publish_table(store, SALES, commit_rows(0), expected=None)
+    (tmp_path / "finance").mkdir()
+    monkeypatch.setattr("os.scandir", refused_below(tmp_path / "finance"))
+
+    with pytest.raises(StorageRefused, match="finance"):
+        open_lake(tmp_path)
