@@ -9,11 +9,13 @@ machinery around a computation is not the computation: an edit of it must not ma
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import hashlib
 import inspect
+import re
 from types import CodeType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline_assets.rules.source_code import (
     Module,
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
+_JUMPS = frozenset([*dis.hasjrel, *dis.hasjabs])
+_NOTHING = frozenset(["NOP", "EXTENDED_ARG"])
+_FAST = re.compile("(?:LOAD|STORE)_FAST(?:_BORROW)?")
 _READS_A_FILE = ("attr='read_text'", "attr='read'")
 """In the text of a constant: a file's content counts as well."""
 
@@ -48,6 +53,12 @@ def code_version(function: Callable[..., object], *more: object) -> str:
             digest.update(b"\1")
         digest.update(b"\0")
     return digest.hexdigest()[:12]
+
+
+class _Jump(NamedTuple):
+    """To the instruction at this offset, in bytes."""
+
+    offset: int
 
 
 class _Following:
@@ -131,7 +142,7 @@ class _Following:
         if code is None:
             yield repr(type(function))
             return
-        yield repr((_byte_code(code, function.__doc__), function.__defaults__, function.__kwdefaults__))
+        yield repr((_byte_code(code), function.__defaults__, function.__kwdefaults__))
         yield from self._values(_cells(function))
         used = {name: function.__globals__[name] for name in _global_names(code) if name in function.__globals__}
         own = {
@@ -176,9 +187,21 @@ def _global_names(code: CodeType) -> list[str]:
     return list(dict.fromkeys([*code.co_names, *inner]))
 
 
-def _byte_code(code: CodeType, docstring: str | None = None) -> str:
-    constants = [None if each == docstring else _constant(each) for each in code.co_consts]
-    return repr((code.co_code, constants, code.co_names))
+def _byte_code(code: CodeType) -> str:
+    """The instructions, without what only the layout of the source decides.
+
+    That is: instructions that do nothing, how far a jump is, and since Python 3.13 whether two variables of one line
+    are loaded or stored by one instruction or by two.
+    """
+    found, place = list[tuple[str, object]](), dict[int, int]()
+    for each in dis.get_instructions(code):
+        place[each.offset] = len(found)
+        pair = _FAST.findall(each.opname)
+        if len(pair) > 1:
+            found += zip(pair, map(_constant, each.argval), strict=True)
+        elif each.opname not in _NOTHING:
+            found.append((each.opname, _Jump(each.argval) if each.opcode in _JUMPS else _constant(each.argval)))
+    return repr([(name, place[value.offset] if isinstance(value, _Jump) else value) for name, value in found])
 
 
 def _constant(value: object) -> str:

@@ -162,6 +162,39 @@ def test_a_function_without_source_keeps_its_version_too(difference: str) -> Non
     assert code_version(other) == code_version(defined_without_source(PLAIN))
 
 
+LOOP = """
+def daily(days, events):
+    found = []
+    for day in days:
+        first, last = day, events
+        if day and first < last:
+            found.append((first, last, day))
+    return found, days
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("first, last = day, events", "first, last = (day,\n            events)"),
+        ("if day and first < last:", "if (day and\n            first < last):"),
+        ("(first, last, day)", "(\n                first,\n                last,\n                day\n            )"),
+        ("    return", "    pass\n    return"),
+    ],
+    ids=["an assignment", "a condition", "a call", "a statement that does nothing"],
+)
+def test_loops_and_branches_without_source_do_not_depend_on_the_layout(old: str, new: str) -> None:
+    assert old in LOOP
+
+    assert code_version(defined_without_source(LOOP.replace(old, new))) == code_version(defined_without_source(LOOP))
+
+
+def test_where_a_jump_leads_counts_without_source() -> None:
+    nested = LOOP.replace("            found.append", "            pass\n        found.append")
+
+    assert code_version(defined_without_source(nested)) != code_version(defined_without_source(LOOP))
+
+
 @pytest.mark.parametrize("difference", sorted(OTHER_CODE.keys() - {"a name"}))
 def test_code_counts_without_source_too(difference: str) -> None:
     other = defined_without_source(OTHER_CODE[difference])
