@@ -182,7 +182,7 @@ def due_from_json(values: Mapping[str, Any]) -> Due:
 def first_instant(day: date, at: time, timezone: str) -> datetime:
     """The first instant, in UTC, at which the clock of a zone shows this date and time or later ones."""
     local = zone(timezone)
-    wall = datetime.combine(day, at)
+    wall = datetime.combine(day, at.replace(fold=0))  # which of two instants is meant is said here, not by who asks
     # Of a time that comes twice, fold=0 is the first. Of one that is left out, it lies after the jump, fold=1 before.
     found = wall.replace(tzinfo=local).astimezone(UTC)
     if found.astimezone(local).replace(tzinfo=None, fold=0) == wall:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline_assets.errors import SettingsError
@@ -72,6 +72,7 @@ def shown(instant: datetime, name: str) -> datetime:
 
 
 @given(day=DAYS, at=TIMES, name=st.sampled_from(ZONES))
+@example(day=date(2011, 12, 30), at=time(6, 40, fold=1), name="Pacific/Apia")
 def test_an_instant_is_the_first_at_which_the_clock_shows_the_time_or_a_later_one(
     day: date, at: time, name: str
 ) -> None:
