@@ -38,11 +38,12 @@ class Case:
         } & set(self.planned.spots())
 
     def above(self, spot: Spot) -> set[Spot]:
-        """All of the plan that it reads, over any number of links."""
+        """All of the plan that it reads, over any number of links; what is done already passes nothing on."""
         found, front = set[Spot](), {spot}
         while front:
             front = {each for one in front for each in self.reads(one)} - found
             found |= front
+            front -= self.done
         return found
 
     def chunks(self) -> list[Chunk]:
@@ -182,6 +183,23 @@ def test_what_is_held_holds_what_reads_it_with_the_same_cause() -> None:
     assert dispatch.held == dict.fromkeys([Spot("events", FIRST), Spot("sales", FIRST)], Spot("raw", FIRST))
     left = set(dispatch.held)
     assert held_by(graph, {Spot("raw", FIRST)}, left) == left
+
+
+def test_a_partition_that_is_done_already_shields_its_readers_from_what_failed_above_it() -> None:
+    reads = {"raw": {}, "events": {"raw": Window(0, 0)}, "sales": {"events": Window(0, 0)}}
+    tables = {name: Table(name, each) for name, each in reads.items()}
+    graph = Graph(tables, {name: (name,) for name in tables}, frozenset(), dict.fromkeys(tables, FIRST))
+    entries = {name: {FIRST: Entry(Action.COMPUTE, Reason.MISSING)} for name in tables}
+    planned = Plan(Ask(Mode.FULL, tuple(tables), ()), tuple(tables), entries, {}, {})
+    done = {Spot("events", FIRST)}
+    dispatch = Dispatch(graph, planned, chunks(graph, planned, days_per_run=1), done=done)
+
+    assert dispatch.next() == ("raw", [FIRST])
+    dispatch.ended("raw", [FIRST], [])
+
+    assert dispatch.next() == ("sales", [FIRST])
+    assert not dispatch.held
+    assert held_by(graph, dispatch.failed, {Spot("sales", FIRST)}) == set()
 
 
 def test_days_of_the_last_chunk_that_were_interrupted_are_left() -> None:
