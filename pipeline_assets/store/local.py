@@ -195,7 +195,7 @@ class LocalStore:
             lock.close()
 
     def publish(self, staged: Staged, *, expected: Version | None) -> Published:
-        """Make the staged file the head if the head is still `expected`: compare, archive, replace, in that order.
+        """Make the staged file the head if that is still `expected`: compare, archive, replace, prune, in this order.
 
         A head that already holds the same bytes is left untouched, mtime included.
 
@@ -211,6 +211,8 @@ class LocalStore:
                 # Unchanged or not: who published these bytes, or made these folders, may have been killed before this.
                 self._fsync_up_from(target.parent)
                 published_ns = target.stat().st_mtime_ns
+                # Last: a publish that does not come this far has cost no commit that was kept.
+                self._prune(partition)
         return Published(Commit(partition, digest, size_bytes, _utc(published_ns), str(target)), unchanged)
 
     def history(self, partition: Partition) -> list[Commit]:
@@ -328,6 +330,8 @@ class LocalStore:
         except FileExistsError:  # the same bytes were replaced before, or a writer was killed right here
             os.utime(kept, ns=(current.st_mtime_ns, current.st_mtime_ns))
         _fsync(folder)
+
+    def _prune(self, partition: Partition) -> None:
         for commit in self.history(partition)[self.history_limit :]:
             Path(commit.uri).unlink(missing_ok=True)
 

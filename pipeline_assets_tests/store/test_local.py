@@ -355,6 +355,16 @@ def test_history_holds_what_was_replaced_the_newest_first_and_no_more_than_its_b
     assert len(files_below(tmp_path)) == 4
 
 
+def test_a_history_that_is_lowered_drops_what_is_over_it_with_the_next_publish_changed_or_not(tmp_path: Path) -> None:
+    for number in range(4):
+        overwrite(LocalStore(tmp_path, history=3), SALES, b"%d" % number)
+
+    assert overwrite(LocalStore(tmp_path, history=1), SALES, b"3").unchanged
+    assert [commit.digest for commit in LocalStore(tmp_path).history(SALES)] == [digest_of(b"2")]
+    overwrite(LocalStore(tmp_path, history=0), SALES, b"4")
+    assert LocalStore(tmp_path).history(SALES) == []
+
+
 def test_history_of_zero_keeps_nothing(tmp_path: Path) -> None:
     store = LocalStore(tmp_path, history=0)
     for number in range(3):
