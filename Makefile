@@ -7,14 +7,26 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq -
 READY := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: run test dev lint bench lock clean help
+.PHONY: run test test-all fuzz proof dev lint bench lock clean help
+
+# What a newcomer runs: deterministic, of every layer and promise, with nothing but what is in .venv.
+QUICK := not slow and not needs_strace and not needs_browser and not needs_shared_data
 
 run: $(READY) ## make 60 days of demo data and run the pipeline over them
 	@$(BIN)/pipeline demo --days 60
 	@$(BIN)/pipeline run
 
-test: $(READY) ## run the tests (ARGS="-k retry" chooses)
-	@$(BIN)/pytest -n auto $(ARGS)
+test: $(READY) ## run the quick tests, some minutes (ARGS="-k retry" chooses)
+	@$(BIN)/pytest -n auto --dist loadgroup -m "$(QUICK)" $(ARGS)
+
+test-all: $(READY) ## run all tests: servers, browser, kills; properties with four times the examples
+	@$(BIN)/pytest -n auto --dist loadgroup --hypothesis-profile ci $(ARGS)
+
+fuzz: $(READY) ## try the properties with random examples (ARGS="--minutes 10"; --help tells more)
+	@$(BIN)/python -m pipeline_assets_tests.fuzz $(ARGS)
+
+proof: $(READY) ## count kills, crashes, races and mutants in full, to docs/proofs (ARGS names some; goes on where it was)
+	@$(BIN)/python -m pipeline_assets_tests.proofs $(ARGS)
 
 dev: $(READY) ## open the UI and start the daemon (ARGS="-p 4000" sets the port)
 	@echo "State is kept in .data/dagster, also where Dagster speaks of a temporary directory."
@@ -37,7 +49,7 @@ clean: ## remove .venv, builds and caches; .data stays
 	@find . -name __pycache__ -not -path './.data/*' -prune -exec rm -rf {} +
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The stamp goes first and comes back last: without it .venv is built anew, with it only what changed is installed.
 $(READY): requirements.lock setup.cfg pyproject.toml

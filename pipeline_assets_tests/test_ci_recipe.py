@@ -202,7 +202,7 @@ def test_the_page_gives_the_commands_of_the_workflow() -> None:
     assert commands(page) == commands("\n".join(step["run"] for step in STEPS.values()))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_a_changed_asset_and_its_downstream_are_computed_compared_and_judged(repository: Path, tmp_path: Path) -> None:
     runner = pull_request(
         repository, tmp_path, branch="double", old="sum(amount) AS spend_28d", new="2 * sum(amount) AS spend_28d"
@@ -233,7 +233,7 @@ def test_a_changed_asset_and_its_downstream_are_computed_compared_and_judged(rep
     assert runner.run(COMPARE, THRESHOLD=f"--max-changed-rows {spenders}").returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_a_change_of_comments_computes_nothing_and_passes(repository: Path, tmp_path: Path) -> None:
     runner = pull_request(
         repository, tmp_path, branch="comment", old=").to_arrow_table()", new=").to_arrow_table()  # a row a user"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,12 @@ import xxhash
 from pipeline_assets import cli
 from pipeline_assets.demo import write_days
 from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets_tests.support.homes import new_home
+from pipeline_assets_tests.support.session import made_once
 
 LAST = date(2026, 3, 10)
 DAYS = 5
+PLACES = {"DAGSTER_HOME": "dagster", "PIPELINE_LANDING": "landing", "PIPELINE_STORE": "lake"}
 TABLES = ("raw_events", "rejected_events", "events", "daily_sales", "user_features", "user_segments")
 
 
@@ -40,13 +44,12 @@ Pipeline = Callable[..., Outcome]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Landing zone, lake and Dagster instance of their own, below one folder."""
-    (tmp_path / "dagster").mkdir()
+    new_home(tmp_path / "dagster")
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setenv("PIPELINE_LANDING", str(tmp_path / "landing"))
-    monkeypatch.setenv("PIPELINE_STORE", str(tmp_path / "lake"))
+    for name, place in PLACES.items():
+        monkeypatch.setenv(name, str(tmp_path / place))
     return tmp_path
 
 
@@ -71,6 +74,23 @@ def landed(home: Path) -> Path:
     return home / "landing"
 
 
+@pytest.fixture
+def ran(home: Path, pipeline: Pipeline) -> Path:
+    """The landing zone, all days of which are computed."""
+
+    def run(folder: Path) -> None:
+        shutil.copytree(home, folder)
+        with pytest.MonkeyPatch.context() as there:
+            there.chdir(folder)
+            for name, place in PLACES.items():
+                there.setenv(name, str(folder / place))
+            write_days(folder / "landing", [LAST - timedelta(days=back) for back in range(DAYS)], seed=1)
+            assert pipeline("run").status == 0
+
+    shutil.copytree(made_once("cli_ran", run), home, dirs_exist_ok=True)
+    return home / "landing"
+
+
 def hashes(lake: Path) -> dict[str, str]:
     return {
         str(path.relative_to(lake)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -91,8 +111,7 @@ def test_run_ends_in_a_table_that_agrees_with_the_lake(pipeline: Pipeline, lande
     assert "make dev" in outcome.out
 
 
-def test_the_same_command_twice_leaves_every_file_as_it_was(pipeline: Pipeline, landed: Path, home: Path) -> None:
-    pipeline("run")
+def test_the_same_command_twice_leaves_every_file_as_it_was(pipeline: Pipeline, ran: Path, home: Path) -> None:
     before = {path: path.stat() for path in (home / "lake").rglob("*.parquet")}
     again = pipeline("run")
     assert again.status == 0
@@ -104,8 +123,7 @@ def test_the_same_command_twice_leaves_every_file_as_it_was(pipeline: Pipeline, 
     assert line.split()[-2] == str(DAYS)  # unchanged
 
 
-def test_why_names_the_verdict_and_every_upstream_commit(pipeline: Pipeline, landed: Path, home: Path) -> None:
-    pipeline("run")
+def test_why_names_the_verdict_and_every_upstream_commit(pipeline: Pipeline, ran: Path, home: Path) -> None:
     outcome = pipeline("why", "user_features", str(LAST))
     assert outcome.status == 0, outcome.err
     assert outcome.out.startswith(f"user_features {LAST} is current. It is made from what is upstream now")
@@ -125,18 +143,17 @@ def test_why_of_what_is_not_there_says_what_there_is(pipeline: Pipeline, landed:
     assert (outcome.status, f"its history is {LAST - timedelta(days=DAYS - 1)} to" in outcome.err) == (2, True)
 
 
-def test_what_ran_is_seen_in_the_dagster_instance(pipeline: Pipeline, landed: Path, home: Path) -> None:
-    pipeline("run")
+def test_what_ran_is_seen_in_the_dagster_instance(pipeline: Pipeline, ran: Path, home: Path) -> None:
     with open_instance(home / "dagster") as instance:
         for table in TABLES:
             assert len(instance.get_materialized_partitions(dg.AssetKey(table))) == DAYS
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
 
 
+@pytest.mark.slow(10)
 def test_chunks_in_any_order_end_in_the_lake_of_one_run(
-    pipeline: Pipeline, landed: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, ran: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline("run")
     monkeypatch.setenv("PIPELINE_STORE", str(home / "chunked"))
     for first, last in (("2026-03-10", "2026-03-10"), ("2026-03-06", "2026-03-07"), ("2026-03-08", "2026-03-09")):
         assert pipeline("run", "--from", first, "--to", last).status == 0
@@ -144,8 +161,7 @@ def test_chunks_in_any_order_end_in_the_lake_of_one_run(
     assert published == hashes(home / "lake")
 
 
-def test_run_says_which_days_outside_the_range_it_computed_again(pipeline: Pipeline, landed: Path) -> None:
-    pipeline("run")
+def test_run_says_which_days_outside_the_range_it_computed_again(pipeline: Pipeline, ran: Path) -> None:
     outcome = pipeline("run", "--from", "2026-03-09", "--to", "2026-03-09")
     assert "Days outside the range that read days of it were computed again: events 4" in outcome.out
 
@@ -229,8 +245,7 @@ def test_a_select_without_a_column_of_the_contract_is_named_with_it(
     assert "event_time" in outcome.err
 
 
-def test_show_lists_days_and_shows_one_with_its_record(pipeline: Pipeline, landed: Path) -> None:
-    pipeline("run")
+def test_show_lists_days_and_shows_one_with_its_record(pipeline: Pipeline, ran: Path) -> None:
     listed = pipeline("show", "events")
     assert listed.status == 0
     assert all(f"2026-03-{day:02}" in listed.out for day in range(6, 11))
@@ -263,10 +278,9 @@ def test_rejects_prints_file_line_rule_reason_and_row(pipeline: Pipeline, landed
     assert "[red]cheap[/red]" in " ".join(outcome.out.split())
 
 
-def test_restore_publishes_a_replaced_commit_and_dagster_knows(pipeline: Pipeline, landed: Path, home: Path) -> None:
-    pipeline("run")
+def test_restore_publishes_a_replaced_commit_and_dagster_knows(pipeline: Pipeline, ran: Path, home: Path) -> None:
     first = hashes(home / "lake")["daily_sales/dt=2026-03-08/data.parquet"]
-    (landed / "dt=2026-03-08" / "extra.csv").write_text(
+    (ran / "dt=2026-03-08" / "extra.csv").write_text(
         "event_id,user_id,event_type,amount,event_time\nx1,u1,purchase,1.00,2026-03-08T10:00:00Z\n"
     )
     pipeline("run")
@@ -294,6 +308,7 @@ def test_demo_fills_the_landing_zone_and_refuses_one_that_is_in_use(pipeline: Pi
     assert "theirs.csv" in refused.err
 
 
+@pytest.mark.slow(12)
 def test_ctrl_c_in_the_middle_keeps_what_was_committed_and_the_same_command_goes_on(landed: Path, home: Path) -> None:
     command = [sys.executable, "-c", "from pipeline_assets.cli import main; main()", "run"]
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}

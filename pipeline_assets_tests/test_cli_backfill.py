@@ -26,7 +26,9 @@ from pipeline_assets.orchestration.backfill.book import Book
 from pipeline_assets.orchestration.runs import open_instance
 from pipeline_assets.rules.backfill import Ask, Mode, Plan
 from pipeline_assets.rules.plan_file import to_text
-from pipeline_assets_tests.orchestration.backfill.year import HEADER, land
+from pipeline_assets_tests.orchestration.backfill.checkout import HEADER, land
+from pipeline_assets_tests.support.homes import new_home
+from pipeline_assets_tests.support.session import made_once
 
 FIRST, LAST = date(2026, 3, 1), date(2026, 3, 6)
 DAYS = [FIRST + timedelta(days=number) for number in range(6)]
@@ -109,8 +111,7 @@ class Desk:
 
 def home(folder: Path) -> None:
     """Of an instance."""
-    (folder / "home").mkdir()
-    (folder / "home" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    new_home(folder / "home")
 
 
 @pytest.fixture
@@ -121,10 +122,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return Desk(tmp_path, monkeypatch, capsys)
 
 
-@pytest.fixture(scope="module")
-def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a backfill of all that landed is done."""
-    folder = tmp_path_factory.mktemp("computed")
+def compute(folder: Path) -> None:
+    """Make a folder in which a backfill of all that landed is done."""
+    folder.mkdir()
     home(folder)
     land(folder / "landing", DAYS)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -134,13 +134,12 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         monkeypatch.setenv("PIPELINE_START", str(FIRST))
         monkeypatch.setattr(sys, "argv", ["pipeline", "backfill", *SPAN, "--yes"])
         cli.main()
-    return folder
 
 
 @pytest.fixture
-def done(computed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
     """A copy of that folder."""
-    shutil.copytree(computed, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(made_once("cli_backfill_done", compute), tmp_path, dirs_exist_ok=True)
     capsys.readouterr()
     return Desk(tmp_path, monkeypatch, capsys)
 
@@ -201,6 +200,7 @@ def test_the_watermark_and_the_gaps_are_told_for_each_table(done: Desk) -> None:
     assert line.split()[-1] == "none"
 
 
+@pytest.mark.slow(5)
 def test_a_plan_file_is_written_and_read_where_the_command_was_given(desk: Desk) -> None:
     elsewhere = desk.folder / "elsewhere"
     elsewhere.mkdir()
@@ -212,6 +212,7 @@ def test_a_plan_file_is_written_and_read_where_the_command_was_given(desk: Desk)
     assert outcome.json["plan"] == said.json["digest"]
 
 
+@pytest.mark.slow(5)
 def test_carrying_out_a_plan_that_is_done_is_refused_with_the_difference(desk: Desk) -> None:
     desk("plan", *SPAN, "--select", "raw_events", "--out", "plan.json")
     assert desk("backfill", "plan.json", "--yes").status == 0
@@ -234,6 +235,7 @@ def test_a_plan_is_refused_when_a_head_that_it_reads_moved(done: Desk) -> None:
     assert done.lake() == before
 
 
+@pytest.mark.slow(5)
 def test_a_plan_is_carried_out_though_partitions_outside_it_moved(done: Desk) -> None:
     done("plan", "--select", "daily_sales", "--days", str(LAST), "--reason", "x", "--force", "--out", "plan.json")
     land(done.folder / "landing", [FIRST], scale=3)
@@ -416,9 +418,7 @@ def test_explain_says_why_a_partition_is_not_computed(done: Desk, arguments: tup
     assert set(told) == {"table", "day", "action", "reason", "because", "explained"}
 
 
-def test_what_failed_ends_with_one_and_retry_completes_the_lake_after_the_cause_is_mended(
-    desk: Desk, computed: Path
-) -> None:
+def test_what_failed_ends_with_one_and_retry_completes_the_lake_after_the_cause_is_mended(desk: Desk) -> None:
     desk.break_()
     broken = desk("backfill", *SPAN, "--yes", "--format", "json")
     told = broken.json
@@ -436,7 +436,7 @@ def test_what_failed_ends_with_one_and_retry_completes_the_lake_after_the_cause_
     assert (mended.status, mended.json["state"], mended.json["retries"]) == (0, "done", told["backfill_id"]), mended.err
     assert mended.json["planned"] == told["failed"] + told["left"]
     assert made < set(desk.lake())
-    whole = Desk(computed, desk.monkeypatch, desk.capsys).lake()
+    whole = Desk(made_once("cli_backfill_done", compute), desk.monkeypatch, desk.capsys).lake()
     assert desk.lake() == whole
 
     listed = desk("backfills", "--format", "json").json
@@ -505,6 +505,7 @@ def read_to_the_end(terminal: int) -> None:
     os.close(terminal)
 
 
+@pytest.mark.slow(12)
 @pytest.mark.parametrize(("answer", "status", "made"), [(b"n\n", 130, 0), (b"\x03", 130, 0), (b"y\n", 0, 30)])
 def test_a_terminal_is_asked_and_only_yes_begins_it(desk: Desk, answer: bytes, status: int, made: int) -> None:
     """The question goes to stderr: stdout may be a file."""

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.demo import (
@@ -36,6 +36,7 @@ from pipeline_assets.demo import (
     landing_files,
     write_days,
 )
+from pipeline_assets_tests.support.properties import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ def test_another_seed_lands_other_events_under_the_same_names() -> None:
 # --- Surprises
 
 
-@settings(max_examples=2, deadline=None)
+@examples(2)
 @given(first=st.dates(date(1995, 1, 1), date(2060, 1, 1)), seed=st.integers(0, 2**40))
 def test_any_sixty_days_hold_every_surprise(first: date, seed: int) -> None:
     days = [first + timedelta(days=n) for n in range(60)]

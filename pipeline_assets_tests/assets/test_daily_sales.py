@@ -9,13 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.assets.daily_sales import DAILY_SALES, daily_sales, sales_add_up_to_events
 from pipeline_assets.assets.raw_events import EVENT_COLUMNS
 from pipeline_assets.rules.contract import Audit
 from pipeline_assets_tests.assets.landed import DAY
+from pipeline_assets_tests.support.properties import examples
 
 EVENT = pa.schema([(column.name, column.type) for column in EVENT_COLUMNS])
 LARGEST = Decimal("99999999999999.9999")
@@ -72,7 +73,7 @@ SALES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(sales=SALES)
 def test_sales_are_those_of_a_plain_computation_and_pass_their_check(sales: list[Sale]) -> None:
     by_type: dict[str, list[Sale]] = defaultdict(list)

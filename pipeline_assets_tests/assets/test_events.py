@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.assets.events import EVENTS, events
 from pipeline_assets.assets.raw_events import EVENT_COLUMNS
 from pipeline_assets.rules.contract import Audit
 from pipeline_assets_tests.assets.landed import DAY, HEADER, arrive, land
+from pipeline_assets_tests.support.properties import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -111,7 +112,7 @@ VARIANTS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(arrivals=st.lists(VARIANTS, max_size=8), seed=st.integers(0, 99))
 def test_which_arrival_wins_is_a_matter_of_day_and_content_not_of_files_or_order(
     arrivals: list[Raw], seed: int

@@ -574,7 +574,7 @@ def written(row: tuple[str, ...], quoting: Any, end: str) -> bytes:
     return text.getvalue().encode()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=RECORDS,
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
@@ -608,7 +608,7 @@ def test_whatever_csv_writes_is_read_back_with_its_line_and_junk_in_between_is_m
     assert [at for at, _ in found.malformed] == junk
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200), name=st.sampled_from(["x.csv", "x.jsonl"]))
 def test_of_any_bytes_after_a_good_first_line_every_line_is_in_a_row_or_malformed(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str

@@ -160,6 +160,7 @@ def test_a_day_with_a_damaged_file_fails_by_name_and_its_neighbours_are_publishe
     assert not pipeline.path("rejected_events", NEXT).exists()
 
 
+@pytest.mark.slow(11)
 def test_a_file_that_is_being_written_publishes_nothing_of_its_day_and_may_be_tried_again(pipeline: Pipeline) -> None:
     path = land(pipeline.landing, "a.csv", f"{HEADER}e1,u1,sale,1,{DAY}T12:00:00Z\n")
     with path.open("a") as file:

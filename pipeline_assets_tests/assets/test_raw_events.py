@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.assets.raw_events import (
@@ -26,6 +26,7 @@ from pipeline_assets.assets.source.select import parse_source
 from pipeline_assets.errors import LandingError, LandingInProgress
 from pipeline_assets.store.landing import LandingZone
 from pipeline_assets_tests.assets.landed import DAY, HEADER, SOURCE, arrive, land
+from pipeline_assets_tests.support.properties import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,7 +256,7 @@ def landed_files(draw: st.DrawFn, name: str) -> Landed:
     return Landed(f"{name}.{'jsonl' if as_json else 'csv'}", packed, kept + as_json, rejected + junk)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     files=st.lists(st.sampled_from("abc"), unique=True, max_size=3).flatmap(
         lambda names: st.tuples(*map(landed_files, names))

@@ -129,7 +129,7 @@ def retail_totals(landing: Path) -> dict[date, Totals]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_every_day_of_online_retail_in_one_range_run_is_what_csv_and_decimal_say(
     unpacked: Callable[[str, str], Path], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -183,7 +183,7 @@ def commit_totals(landing: Path, last_arrival: date) -> dict[date, Totals]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_the_25th_of_may_has_no_commits_on_the_day_itself_and_89_after_its_late_data_arrived(
     unpacked: Callable[[str, str], Path], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -14,13 +14,14 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.assets.source.records import FILE, LINE, TEXT
 from pipeline_assets.assets.source.select import TYPES, Source, load_source, parse_source
 from pipeline_assets.errors import SourceError
 from pipeline_assets_tests.assets.landed import DAY, SOURCES
+from pipeline_assets_tests.support.properties import examples
 
 Row = Mapping[str, str | None]
 COLUMNS = {
@@ -518,7 +519,7 @@ def test_a_time_without_a_zone_is_of_the_pipelines_zone(written: str, timezone: 
     assert (row["rule"], row["event_time"]) == (None, datetime.fromisoformat(instant))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     amounts=st.lists(
         st.one_of(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.assets.user_features import (
@@ -20,6 +20,7 @@ from pipeline_assets.assets.user_features import (
 )
 from pipeline_assets.rules.contract import Audit
 from pipeline_assets_tests.assets.landed import DAY
+from pipeline_assets_tests.support.properties import examples
 
 SCHEMA = pa.schema([("user_id", pa.string()), ("amount", pa.decimal128(18, 4)), ("dt", pa.date32())])
 LARGEST = Decimal("99999999999999.9999")
@@ -86,7 +87,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(events=EVENTS)
 def test_features_are_those_of_a_plain_computation_and_pass_their_checks(events: list[Event]) -> None:
     rows = made(events)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.assets.user_features import USER_FEATURES
 from pipeline_assets.assets.user_segments import USER_SEGMENTS, every_user_has_a_segment, user_segments
 from pipeline_assets.rules.contract import Audit
 from pipeline_assets_tests.assets.landed import DAY
+from pipeline_assets_tests.support.properties import examples
 
 
 def features(*users: tuple[int, int, Decimal]) -> pa.Table:
@@ -78,7 +79,7 @@ def test_every_combination_of_recency_tenure_and_spend_has_one_segment() -> None
     assert made(*users) == [expected(*user) for user in users]
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(
     users=st.lists(st.tuples(st.integers(0, 27), st.integers(0, 27), st.decimals(-1_000, 1_000, places=4)), max_size=20)
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,11 @@ from typing import Any
 
 import psutil
 
+from pipeline_assets_tests.support.session import made_once
+from pipeline_assets_tests.support.warm import sitecustomize
+
 PROJECT = Path(__file__).resolve().parents[2]
+WARM = Path(sitecustomize.__file__).parent
 PATIENCE_SECONDS = 240
 MODULE = "pipeline_assets.definitions"
 # The daemon looks at backfills every 30 seconds and goes round its sensors every 5; no setting says otherwise. A sensor
@@ -105,23 +110,20 @@ class Server:
 
 @contextmanager
 def dagster_running(
-    home: Path, settings: Mapping[str, str], *, module: str = MODULE, with_daemon: bool = True
+    home: Path, settings: Mapping[str, str], *, module: str = MODULE, with_daemon: bool = True, is_warm: bool = True
 ) -> Iterator[Server]:
-    """Webserver and daemon in an empty folder, with the project's dagster.yaml; ended whatever happens."""
-    (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    """Webserver and daemon in an empty folder, with the project's dagster.yaml; ended whatever happens.
+
+    Args:
+        is_warm: runs begin at once, forked from a process that has imported what they import.
+    """
+    shutil.copytree(made_once("dagster_home", fresh_home), home, dirs_exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")},
         **settings,
         "DAGSTER_HOME": str(home),
-        "PYTHONPATH": str(PROJECT),
+        "PYTHONPATH": os.pathsep.join([*([str(WARM)] if is_warm else []), str(PROJECT)]),
     }
-    subprocess.run(
-        [sys.executable, "-m", "dagster", "instance", "migrate"],
-        cwd=home,
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -132,6 +134,8 @@ def dagster_running(
         if with_daemon:
             server.daemon.start()
         wait_until(lambda: _answers(server), what="the webserver")
+        if with_daemon:
+            wait_until(lambda: _daemon_is_heard(server), what="the daemon's first heartbeat")
         yield server
     except BaseException:
         print((home / "servers.log").read_text()[-20_000:])  # noqa: T201 - pytest shows it beside the failure
@@ -139,6 +143,20 @@ def dagster_running(
     finally:
         server.daemon.end()
         _end([webserver])
+
+
+def fresh_home(home: Path) -> None:
+    """A folder with the project's dagster.yaml and the instance that it describes, in which nothing has happened."""
+    home.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", home)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+    subprocess.run(
+        [sys.executable, "-m", "dagster", "instance", "migrate"],
+        cwd=home,
+        env={**environment, "DAGSTER_HOME": str(home)},
+        check=True,
+        capture_output=True,
+    )
 
 
 def wait_until(done: Callable[[], Any], *, what: str, patience_seconds: float = PATIENCE_SECONDS) -> Any:
@@ -163,6 +181,11 @@ def _answers(server: Server) -> bool:
     except (urllib.error.URLError, ConnectionError):
         return False
     return bool(nodes)
+
+
+def _daemon_is_heard(server: Server) -> bool:
+    statuses = server.ask("{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }")
+    return all(each["healthy"] for each in statuses["daemonHealth"]["allDaemonStatuses"] if each["required"])
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:

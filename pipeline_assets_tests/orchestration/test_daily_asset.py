@@ -71,6 +71,7 @@ def test_asset_after_asset_leaves_what_one_run_leaves(lake: Lake, expected: dict
     assert tables_of(sha256(lake.root)) == expected
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     ("arguments", "executor", "days"),
     [

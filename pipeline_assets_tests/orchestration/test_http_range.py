@@ -65,6 +65,7 @@ def computed(landing: Landing, lake: Path, days: list[date]) -> list[str]:
     return failures
 
 
+@pytest.mark.slow(5)
 def test_one_missing_day_of_sixty_fails_by_name_and_the_others_are_committed(
     server: MisbehavingServer, tmp_path: Path
 ) -> None:

@@ -19,11 +19,14 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets_tests.orchestration import shop
 from pipeline_assets_tests.orchestration.lake import sha256, stamps, tables_of
+from pipeline_assets_tests.support.properties import examples
+
+pytestmark = pytest.mark.xdist_group("promises")
 
 KILLS = 15
 PATIENCE_SECONDS = 120
@@ -70,6 +73,7 @@ def test_another_order_and_other_chunks_end_in_the_same_bytes(landing: Path, who
     assert tables_of(sha256(tmp_path)) == tables_of(sha256(whole))
 
 
+@pytest.mark.slow(7)
 def test_another_process_with_another_hash_seed_and_zone_ends_in_the_same_bytes(
     landing: Path, few: Path, tmp_path: Path
 ) -> None:
@@ -119,7 +123,7 @@ MADE_FROM = {
 }
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(asset=st.sampled_from(sorted(MADE_FROM)), chunks=splits(shop.DAYS))
 def test_any_split_of_a_range_of_one_asset_leaves_what_one_run_leaves(
     landing: Path, whole: Path, asset: str, chunks: list[list[date]]
@@ -130,7 +134,7 @@ def test_any_split_of_a_range_of_one_asset_leaves_what_one_run_leaves(
         assert sha256(lake / asset) == sha256(whole / asset)
 
 
-@settings(max_examples=4, deadline=None)
+@examples(4)
 @given(chunks=splits(shop.FEW_DAYS))
 def test_any_split_of_a_range_of_the_pipeline_leaves_what_one_run_leaves(
     landing: Path, few: Path, chunks: list[list[date]]
@@ -200,7 +204,7 @@ class Recomputing:
         return int(self.process.stdout.readline())
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_whoever_is_killed_readers_see_whole_commits_and_a_rerun_ends_in_the_same_bytes(
     landing: Path, few: Path, tmp_path: Path
 ) -> None:

@@ -227,6 +227,7 @@ with open_instance(Path.cwd()) as instance:
 """
 
 
+@pytest.mark.slow(7)
 def test_processes_that_open_a_fresh_instance_at_once_all_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

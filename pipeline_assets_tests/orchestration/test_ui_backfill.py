@@ -14,7 +14,7 @@ from pipeline_assets_tests.orchestration.backfills import TABLES, ZONE, ended, l
 from pipeline_assets_tests.orchestration.lake import sha256, tables_of
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow(50), pytest.mark.xdist_group("ui_backfill")]
 
 HISTORY = last_days(3)
 """All of it."""

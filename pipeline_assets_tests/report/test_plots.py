@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.report.plots import (
@@ -27,6 +27,7 @@ from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.sla import Delivery, SlaReport, Standing
 from pipeline_assets_tests.report import reports
 from pipeline_assets_tests.report.reports import FIRST, LAST, miss, on_time, report_of, table_of
+from pipeline_assets_tests.support.properties import examples
 
 HOUR_MINUTES = 60.0
 
@@ -60,7 +61,7 @@ offsets = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(offsets)
 def test_every_mark_is_on_its_side_of_the_deadline_and_inside_the_plot(late_minutes: list[float | None]) -> None:
     plot = delivered(late_minutes)

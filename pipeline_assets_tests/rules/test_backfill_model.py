@@ -12,7 +12,7 @@ from hashlib import blake2b
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline_assets.rules.backfill import (
@@ -30,6 +30,7 @@ from pipeline_assets.rules.backfill import (
 from pipeline_assets.rules.reach import Graph, Table
 from pipeline_assets.rules.staleness import Made, Spot
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
+from pipeline_assets_tests.support.properties import examples
 
 FIRST = date(2026, 2, 26)
 DAYS = [FIRST + timedelta(days=number) for number in range(8)]
@@ -350,7 +351,7 @@ def worlds(draw: st.DrawFn) -> tuple[Graph, Ask, Facts]:
     return graph, draw(asks_of(graph)), draw(facts_of(graph))
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(world=worlds())
 def test_every_partition_gets_the_verdict_that_brute_force_finds_and_no_other_is_in_the_plan(
     world: tuple[Graph, Ask, Facts],
@@ -366,7 +367,7 @@ def test_every_partition_gets_the_verdict_that_brute_force_finds_and_no_other_is
     assert {spot: entry.because for spot, entry in found.items() if entry.because not in expected[spot].because} == {}
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(world=worlds())
 def test_what_a_plan_tells_of_tables_is_what_its_partitions_and_the_heads_say(world: tuple[Graph, Ask, Facts]) -> None:
     graph, ask, facts = world
@@ -405,7 +406,7 @@ def test_what_a_plan_tells_of_tables_is_what_its_partitions_and_the_heads_say(wo
     }
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(world=worlds(), days_per_run=st.integers(1, 5))
 def test_chunks_are_the_computed_partitions_once_each_and_none_reads_what_a_later_one_makes(
     world: tuple[Graph, Ask, Facts], days_per_run: int
@@ -429,7 +430,7 @@ def test_chunks_are_the_computed_partitions_once_each_and_none_reads_what_a_late
         to_be_made -= together
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(world=worlds(), seed=st.integers(0, 1000))
 def test_a_plan_does_not_depend_on_the_order_in_which_facts_are_listed(
     world: tuple[Graph, Ask, Facts], seed: int
@@ -638,7 +639,7 @@ def overwrite(lake: Lake, spot: Spot) -> None:
     lake.contents[spot], lake.heads[spot] = f"wrong {lake.now}", f"{lake.now}"
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(data=st.data(), made=lakes(), days_per_run=st.integers(1, 4))
 def test_when_a_plan_was_carried_out_nothing_is_left_to_compute(
     data: st.DataObject, made: tuple[Lake, Bytes], days_per_run: int
@@ -652,7 +653,7 @@ def test_when_a_plan_was_carried_out_nothing_is_left_to_compute(
     assert plan(lake.graph, ask, lake.facts()).spots() == []
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(made=lakes(), days_per_run=st.integers(1, 4))
 def test_a_full_backfill_ends_in_the_lake_that_was_never_disturbed(made: tuple[Lake, Bytes], days_per_run: int) -> None:
     lake, supply = made
@@ -667,7 +668,7 @@ def test_a_full_backfill_ends_in_the_lake_that_was_never_disturbed(made: tuple[L
     assert lake.contents == undisturbed.contents
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(data=st.data(), made=lakes(), bug=st.sampled_from(["buggy code", "code"]))
 def test_a_selective_plan_mends_what_a_bug_reached_and_touches_nothing_else(
     data: st.DataObject, made: tuple[Lake, Bytes], bug: str

@@ -248,6 +248,7 @@ def test_a_version_is_the_same_in_every_version_of_python(folder: Path) -> None:
     assert code_version(package(folder).daily) == "40794a6c5191"
 
 
+@pytest.mark.slow(5)
 def test_an_edit_of_the_framework_outdates_nothing_and_one_of_an_asset_only_what_uses_it(tmp_path: Path) -> None:
     program = (
         "from pipeline_assets.assets import daily_sales, events, raw_events, user_features, user_segments\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.errors import ContractBroken, PartitionMismatch, PipelineError
@@ -179,7 +179,6 @@ def suspicious_sales(draw: st.DrawFn) -> pa.Table:
     )
 
 
-@settings(deadline=None)
 @given(rows=suspicious_sales(), inner=st.lists(st.integers(0, 12), max_size=5))
 def test_a_stream_gets_the_verdict_of_its_rows_in_one_frame(rows: pa.Table, inner: list[int]) -> None:
     cuts = [0, *sorted(min(cut, rows.num_rows) for cut in inner), rows.num_rows]

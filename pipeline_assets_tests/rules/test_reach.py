@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.rules.reach import Graph, Table, days_to_compute, ranges_of
@@ -56,7 +56,6 @@ def chunks(draw: st.DrawFn) -> list[list[date]]:
     return draw(st.permutations([*cut, *map(sorted, again)]))
 
 
-@settings(deadline=None)
 @given(tables=graphs(), parts=chunks())
 def test_chunks_in_any_order_end_in_the_lake_of_one_run(tables: list[Table], parts: list[list[date]]) -> None:
     at_once: Lake = {}
@@ -68,7 +67,6 @@ def test_chunks_in_any_order_end_in_the_lake_of_one_run(tables: list[Table], par
     assert in_parts == at_once
 
 
-@settings(deadline=None)
 @given(tables=graphs(), late=st.sets(st.sampled_from(RANGE)))
 def test_after_late_arrivals_their_days_alone_bring_the_whole_lake_up_to_date(
     tables: list[Table], late: set[date]
@@ -83,7 +81,6 @@ def test_after_late_arrivals_their_days_alone_bring_the_whole_lake_up_to_date(
     assert lake == anew
 
 
-@settings(deadline=None)
 @given(data=st.data(), tables=graphs(), asked=st.sets(st.sampled_from(RANGE)))
 def test_days_are_those_of_the_fixpoint_that_brute_force_finds(
     data: st.DataObject, tables: list[Table], asked: set[date]

@@ -14,13 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.store import LocalStore, Partition, Staged, parquet
 from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_table, row_count, uncompressed_bytes
 from pipeline_assets_tests.support.commits import DAY, SALES, commit_rows, overwrite, publish_table
+from pipeline_assets_tests.support.properties import examples
 from pipeline_assets_tests.support.tables import KINDS, NEIGHBOURS, cuts, pieces, relaid, tables
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def table_in(data: bytes) -> pa.Table:
 # --- Bytes
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data(), table=tables())
 def test_the_same_rows_end_in_the_same_bytes_however_they_arrive(data: st.DataObject, table: pa.Table) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -73,7 +73,8 @@ def strace_works() -> bool:
 
 def needs_strace(test: Callable[P, None]) -> Callable[P, None]:
     """Mark a test, and skip it where strace is of no use."""
-    skip = pytest.mark.skipif(not strace_works(), reason="strace is missing, or tracing is not permitted")
+    reason = "strace is missing (apt-get install strace), or it may not trace here"
+    skip = pytest.mark.skipif(not strace_works(), reason=reason)
     marked: Callable[P, None] = pytest.mark.needs_strace(skip(test))
     return marked
 

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from landing_trigger.handler import Trigger, deliver
 from landing_trigger.webserver import Webserver
@@ -28,6 +28,9 @@ from pipeline_assets_tests.deploy.aws.s3_messages import (
     sqs,
     written,
 )
+from pipeline_assets_tests.support.properties import examples
+
+pytestmark = pytest.mark.xdist_group("deploy_aws")
 
 RECEIVED_AT_MOST = 40
 """More often than there can be faults."""
@@ -137,8 +140,8 @@ def apply(world: World, operation: tuple[Any, ...]) -> None:
             world.invoke(size)
 
 
-@pytest.mark.slow
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow(20)
+@examples(30)
 @given(operations=OPERATIONS)
 def test_nothing_is_doubled_and_nothing_lost(
     operations: list[tuple[Any, ...]], dagster: Dagster, proxy: FaultyProxy
@@ -159,7 +162,7 @@ def test_nothing_is_doubled_and_nothing_lost(
     assert set(world.dead) == malformed, "what cannot be read must end in the dead-letter queue, and nothing else"
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(20)
 @given(data=st.data(), changes=st.lists(st.sampled_from(["a.csv", "b.csv"]), min_size=1, max_size=8))
 def test_each_version_of_an_object_is_reported_at_most_once_and_the_newest_always(
     data: st.DataObject, changes: list[str], dagster: Dagster, proxy: FaultyProxy

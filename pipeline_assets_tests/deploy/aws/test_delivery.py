@@ -33,6 +33,8 @@ from pipeline_assets_tests.deploy.aws.s3_messages import (
     written,
 )
 
+pytestmark = pytest.mark.xdist_group("deploy_aws")
+
 TELLS_AND_FAILS = ("503 after", "drop after", "half")
 
 
@@ -317,7 +319,7 @@ def test_the_path_prefix_of_a_webserver_and_an_asset_below_a_folder_are_kept(pro
     assert proxy.paths == ["/dagster/report_asset_materialization/shop/landing%20zone"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_the_project_looks_at_a_day_because_the_function_reported_it(tmp_path: Path) -> None:
     """It is months old: the landing sensor would not look at it otherwise."""
     folder = tmp_path / "landing" / "dt=2026-01-10"

@@ -18,11 +18,10 @@ from pipeline_assets.orchestration.runs import open_instance
 from pipeline_assets.store import LocalStore, Partition
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.orchestration.backfill import contested
-from pipeline_assets_tests.orchestration.backfill.contested import BACKFILL, DAILY, NUMBERS, ROWS
-from pipeline_assets_tests.orchestration.backfill.year import (
+from pipeline_assets_tests.orchestration.backfill.checkout import (
+    HISTORY,
     ROOT,
     STEPS,
-    YEAR,
     Project,
     computed,
     interrupt,
@@ -30,13 +29,14 @@ from pipeline_assets_tests.orchestration.backfill.year import (
     statuses,
     wait_for,
 )
+from pipeline_assets_tests.orchestration.backfill.contested import BACKFILL, DAILY, NUMBERS, ROWS
 from pipeline_assets_tests.orchestration.lake import Lake, day
 from pipeline_assets_tests.support.processes import running
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(20), pytest.mark.timeout(900)]
 CONTESTED = [day(number) for number in range(contested.LAST + 1)]
 
 
@@ -57,7 +57,14 @@ def looking(connection: Connection, root: Path) -> None:
     connection.send(seen)
 
 
-@pytest.mark.parametrize("order", [BACKFILL, DAILY, "1", "2"])
+RECORD_OF_THE_LOSER = pytest.mark.xfail(
+    strict=False,
+    raises=AssertionError,
+    reason="issue 10, the lake knows itself: the newest record may be the loser's, until records lie beside the heads",
+)
+
+
+@pytest.mark.parametrize("order", [pytest.param(BACKFILL, marks=RECORD_OF_THE_LOSER), DAILY, "1", "2"])
 def test_of_a_backfill_and_the_daily_run_on_one_day_one_wins_and_the_other_is_told_and_tries_again(
     tmp_path: Path, order: str
 ) -> None:
@@ -95,14 +102,14 @@ def test_of_a_backfill_and_the_daily_run_on_one_day_one_wins_and_the_other_is_to
         assert told == set(NUMBERS) - {order}
 
 
-DAYS = YEAR[-12:]
+DAYS = HISTORY[-12:]
 ALL = ["backfill", "--mode", "full", "--from", str(DAYS[0]), "--to", str(DAYS[-1]), "--yes"]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def undisturbed() -> Project:
     """The days, as they are if nothing happens."""
-    return computed(tmp_path_factory, DAYS)
+    return computed(DAYS)
 
 
 @pytest.mark.parametrize("parallel", [1, 2])

@@ -1,4 +1,4 @@
-"""Three bad days in a year of data, of several kinds: planned, repaired, and nothing else touched."""
+"""Three bad days in a history, of several kinds: planned, repaired, and nothing else touched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline_assets.orchestration.backfill.book import Book
 from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG
 from pipeline_assets.orchestration.runs import open_instance
 from pipeline_assets.rules.calendar import days_between
-from pipeline_assets_tests.orchestration.backfill.year import (
+from pipeline_assets_tests.orchestration.backfill.checkout import (
     FIRST,
     LAST,
     ROOT,
@@ -28,7 +28,7 @@ from pipeline_assets_tests.orchestration.backfill.year import (
     land,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(50), pytest.mark.timeout(900)]
 BAD_DAYS = days_between(date(2024, 2, 14), date(2024, 2, 16))
 SPAN = ("--from", str(BAD_DAYS[0]), "--to", str(BAD_DAYS[-1]))
 ASKED = ("--select", "events", *SPAN, "--reason", "events of 14 to 16 February were wrong")
@@ -66,9 +66,9 @@ Days = Sequence[date]
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A year that never had the bug."""
-    return computed(tmp_path_factory)
+def healthy() -> Project:
+    """A history that never had the bug."""
+    return computed()
 
 
 def with_bug(folder: Path, kind: str) -> Path:

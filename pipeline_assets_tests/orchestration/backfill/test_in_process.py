@@ -104,6 +104,7 @@ def test_a_backfill_is_carried_out_upstream_first(desk: Desk) -> None:
     assert order.index("segments") > max(index for index, table in enumerate(order) if table == "features")
 
 
+@pytest.mark.slow(5)
 def test_what_is_stopped_ends_after_the_partition_in_hand_and_goes_on_with_the_next(desk: Desk) -> None:
     done = desk.stop_at(1)
     assert desk.standing.done == done
@@ -132,6 +133,7 @@ def test_once_stopped_nothing_is_begun_though_it_could_be(desk: Desk) -> None:
     assert [run.status.value for run in desk.standing.runs] == ["SUCCESS", "CANCELED"]
 
 
+@pytest.mark.slow(5)
 def test_what_reads_a_failed_partition_is_left_and_both_are_made_when_it_is_mended(desk: Desk) -> None:
     broken = desk.shop.break_("events", 1)
     desk.go_on()
@@ -164,6 +166,7 @@ class Unreachable(ParquetIOManager):
         raise ConnectionError(msg)
 
 
+@pytest.mark.slow(5)
 def test_a_run_that_fails_before_any_step_says_of_what_and_its_days_failed(desk: Desk) -> None:
     mended = desk.defs
     desk.defs = dg.Definitions(
@@ -195,6 +198,7 @@ def test_a_run_that_dagster_reports_as_failed_as_its_worker_died_says_nothing_of
     assert (desk.state, desk.standing.failed, desk.standing.done) == (State.STOPPED, {}, done)
 
 
+@pytest.mark.slow(5)
 def test_of_a_process_that_was_killed_the_run_ends_and_what_it_recorded_counts(desk: Desk) -> None:
     done = desk.stop_at(1)
     (run,) = desk.standing.runs
@@ -229,6 +233,7 @@ def came_of(hand: Hand) -> Ended:
     return ended
 
 
+@pytest.mark.slow(5)
 def test_another_process_says_what_it_made_or_why_it_cannot(home: Path) -> None:
     heard: list[DayDone] = []
     (home / "workshop").mkdir()
@@ -245,6 +250,7 @@ def test_another_process_says_what_it_made_or_why_it_cannot(home: Path) -> None:
             came_of(hand)
 
 
+@pytest.mark.slow(5)
 def test_another_process_that_is_killed_is_told_of(home: Path) -> None:
     (home / "workshop").mkdir()
     shop = Workshop(home / "workshop")

@@ -12,7 +12,7 @@ from pipeline_assets_tests.orchestration.backfill import workshop
 from pipeline_assets_tests.orchestration.backfill.workshop import Workshop, day
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(80)
 
 OF_BACKFILLS = 2
 """Places of the queue, of four."""

@@ -29,7 +29,7 @@ from pipeline_assets_tests.orchestration.backfill import workshop
 from pipeline_assets_tests.orchestration.backfill.workshop import WINDOW_DAYS, Workshop, day
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow(100), pytest.mark.xdist_group("through_dagster")]
 
 GRAPH = workshop.graph()
 READS = {"sales": ("events", 1), "features": ("events", WINDOW_DAYS), "segments": ("features", 1)}

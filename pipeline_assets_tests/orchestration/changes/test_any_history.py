@@ -13,7 +13,7 @@ from random import Random
 
 import dagster as dg
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
 
 from pipeline_assets.rules.calendar import days_between
@@ -21,12 +21,13 @@ from pipeline_assets.rules.reach import Graph, Table
 from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.rules.windows import arrivals, same_day, trailing
 from pipeline_assets_tests.orchestration.sensor_world import FIRST, Attempt, Digests, World
+from pipeline_assets_tests.support.properties import examples
 
 DAYS = days_between(FIRST, FIRST + timedelta(days=3))
 WINDOWS = [same_day(), trailing(days=2), trailing(days=3), arrivals(lateness_days=1)]
 ENDS = ["succeeds", "succeeds", "goes on", "goes on", "may pass", "fails", "dies", "is retried", "stops"]
 TICKS_TO_REST = 60
-STORIES, ACTIONS = 30, 25
+ACTIONS = 25
 NUMBERS = count()
 """All worlds share an instance: making one takes as long as a story."""
 
@@ -262,7 +263,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-@settings(max_examples=STORIES, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(30)
 @given(random=st.randoms(use_true_random=True))
 def test_every_change_is_followed_downstream_and_none_twice(instance: dg.DagsterInstance, random: Random) -> None:
     """Stories are random, not drawn by hypothesis: it likes short and dull ones. A failure names its seed."""

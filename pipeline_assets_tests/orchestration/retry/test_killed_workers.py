@@ -102,7 +102,7 @@ def undisturbed(lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert lake.run(killed.kept, 0, LAST).success
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_a_run_retry_of_dagster_goes_on_where_the_worker_was_killed(workers: Workers) -> None:
     first = workers.run(kill_in=9)
     assert workers.instance.get_materialized_partitions(dg.AssetKey("kept")) == set()
@@ -118,7 +118,7 @@ def test_a_run_retry_of_dagster_goes_on_where_the_worker_was_killed(workers: Wor
     assert len(workers.records()) == 2 * (LAST + 1)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_a_run_that_continues_others_recalls_what_they_and_those_they_continue_had_settled(
     workers: Workers, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -544,7 +544,7 @@ def test_without_retries_in_the_executor_the_wait_is_left_to_whoever_requests_ru
         assert run.tags["dagster/max_retries"] == "0"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_attempts_that_are_processes_of_their_own_count_together(folder: Path) -> None:
     retried.write_script(folder, 1, "broken")
     retried.write_script(folder, 2, "reset", "reset", "ok")

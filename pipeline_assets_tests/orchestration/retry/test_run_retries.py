@@ -30,6 +30,8 @@ from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START, open_inst
 from pipeline_assets_tests.orchestration import retried
 from pipeline_assets_tests.orchestration.lake import QUIET, day, key
 
+pytestmark = pytest.mark.xdist_group("run_retries")
+
 PATIENCE_SECONDS = 120
 EAGER = """
 run_retries: {enabled: true, max_retries: 2, retry_on_asset_or_op_failure: true}
@@ -137,7 +139,7 @@ def script(production: Production, number: int, *words: str) -> Iterator[None]:
     (production.folder / f"{key(number)}.script").unlink()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_without_verdicts_this_dagster_retries_a_failed_run(everything: Production) -> None:
     with script(everything, 20, "bug"):
         run_id = everything.launch("plain_job", 20, None, ("dagster/max_retries", "1"))
@@ -145,7 +147,7 @@ def test_without_verdicts_this_dagster_retries_a_failed_run(everything: Producti
     assert retried.calls(everything.folder)[key(20)] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_what_a_step_failed_of_is_not_retried_by_dagster(everything: Production) -> None:
     with script(everything, 0, "broken"), script(everything, 1, "bug"), script(everything, 2, "conflict"):
         run_id = everything.launch("one_process", 0, 2)
@@ -155,7 +157,7 @@ def test_what_a_step_failed_of_is_not_retried_by_dagster(everything: Production)
     assert [calls[key(number)] for number in range(3)] == [1, 1, 4]  # a conflict is the step's to retry
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_a_worker_that_died_is_brought_back_and_goes_on_where_it_was(everything: Production) -> None:
     with script(everything, 6, "broken"), script(everything, 7, "reset", "reset", "die", "reset"):
         run_id = everything.launch("one_process", 5, 7)
@@ -173,7 +175,7 @@ def test_a_worker_that_died_is_brought_back_and_goes_on_where_it_was(everything:
     assert not made & {key(6), key(7)}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_a_permanent_failure_is_not_run_again_though_the_worker_died_after_it(everything: Production) -> None:
     with script(everything, 9, "broken"):
         run_id = everything.launch("two_steps", 9)
@@ -183,7 +185,7 @@ def test_a_permanent_failure_is_not_run_again_though_the_worker_died_after_it(ev
     assert judgement.tables == (retried.TABLE,)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_who_re_executes_a_failed_run_begins_anew(everything: Production) -> None:
     with script(everything, 10, "conflict", "conflict", "die", "ok"):
         failed = everything.launch("one_process", 10, None, (ATTEMPTS_TAG, "3"))

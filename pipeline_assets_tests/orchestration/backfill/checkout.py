@@ -1,8 +1,7 @@
-"""A checkout with a year of small landing files in it, and the `pipeline` command in processes of its own there."""
+"""A checkout with small landing files in it, and the `pipeline` command in processes of its own there."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,16 +17,15 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pipeline_assets.orchestration.runs import open_instance
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets_tests.orchestration.backfill.counting import sitecustomize
+from pipeline_assets_tests.support.session import made_once
 
 ROOT = Path(__file__).resolve().parents[3]
 PIPELINE = Path(sys.executable).parent / "pipeline"
-FIRST, LAST = date(2023, 4, 2), date(2024, 3, 31)
-YEAR = days_between(FIRST, LAST)
+FIRST, LAST = date(2023, 12, 3), date(2024, 3, 31)
+HISTORY = days_between(FIRST, LAST)
 STEPS = ("raw_events", "events", "daily_sales", "user_features", "user_segments")
 TABLES = ("raw_events", "rejected_events", "events", "daily_sales", "user_features", "user_segments")
 HEADER = "event_id,user_id,event_type,amount,event_time"
@@ -180,7 +178,7 @@ class Project:
             yield from sorted((self.lake / table).glob("dt=*/data.parquet"))
 
 
-def project(folder: Path, days: Sequence[date] = YEAR) -> Project:
+def project(folder: Path, days: Sequence[date] = HISTORY) -> Project:
     """One in which files have landed, and nothing was computed."""
     folder.mkdir(parents=True)
     for name in ("dagster.yaml", "workspace.yaml"):
@@ -198,30 +196,13 @@ def copied(base: Project, folder: Path) -> Project:
     return Project(folder, base.tree, base.settings)
 
 
-def shared(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that is made once, also when several workers of pytest want it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    held = os.open(folder.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not folder.exists():
-            aside = folder.with_name(f"{name}.part")
-            shutil.rmtree(aside, ignore_errors=True)
-            make(aside)
-            aside.rename(folder)
-    finally:
-        os.close(held)
-    return folder
-
-
-def computed(tmp_path_factory: pytest.TempPathFactory, days: Sequence[date] = YEAR) -> Project:
+def computed(days: Sequence[date] = HISTORY) -> Project:
     """Days that nothing ever happened to. Not to be changed: see `copied`."""
 
     def make(folder: Path) -> None:
         project(folder, days).run("run", "--from", str(days[0]), "--to", str(days[-1]))
 
-    folder = shared(tmp_path_factory, f"computed_{len(days)}", make)
+    folder = made_once(f"computed_{len(days)}", make)
     return Project(folder, settings={"PIPELINE_START": str(days[0])})
 
 
