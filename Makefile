@@ -6,6 +6,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --no-deps
 READY := .venv/.installed
 
+# Tests of servers wait for a daemon's next round for a good part of their time: two more at once than there are cores.
+SERVED_BY = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
+
 .DEFAULT_GOAL := help
 .PHONY: run test test-all fuzz proof dev lint bench lock clean help
 
@@ -20,7 +23,7 @@ test: $(READY) ## run the quick tests, some minutes (ARGS="-k retry" chooses)
 	@$(BIN)/pytest -n auto --dist loadgroup -m "$(QUICK)" $(ARGS)
 
 test-all: $(READY) ## run all tests: servers, browser, kills; properties with four times the examples
-	@$(BIN)/pytest -n auto --dist loadgroup --hypothesis-profile ci $(ARGS)
+	@$(BIN)/pytest -n $(SERVED_BY) --dist loadgroup --hypothesis-profile ci $(ARGS)
 
 fuzz: $(READY) ## try the properties with random examples (ARGS="--minutes 10"; --help tells more)
 	@$(BIN)/python -m pipeline_assets_tests.fuzz $(ARGS)

@@ -72,7 +72,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         "PIPELINE_TIMEZONE": ZONE,
         "PIPELINE_SENSORS": "stopped",
     }
-    with dagster_running(home, settings) as server:
+    with dagster_running(home, settings, is_warm=False) as server:
         (home / "workspace.yaml").touch()  # so that the command takes the folder for the checkout, as the servers do
         yield Desk(home, server, settings)
 

@@ -93,7 +93,7 @@ def test_files_come_and_go_and_the_daemon_dies_and_every_day_is_computed_as_ofte
         "PIPELINE_TIMEZONE": ZONE,
     }
     monkeypatch.chdir(home)  # where the instance's relative paths start
-    with dagster_running(home, settings, is_warm=False) as server, open_instance(home) as instance:
+    with dagster_running(home, settings) as server, open_instance(home) as instance:
         watch = Watch(instance, server, DAYS)
         wait_until(lambda: watch.runs(*IN_FLIGHT), what="the first run")
         arrives_slowly(demo, watch, 6)

@@ -189,7 +189,7 @@ def prove(case: Case, folder: Path) -> str:
 def cases() -> list[Case]:
     """Short ones of many seeds, and a year of one."""
     found: list[Case] = []
-    for where, at_once in ((IN_PROCESS, "1 at once"), (IN_PROCESS, "2 at once"), (IN_DAGSTER, "as the queue has it")):
+    for where, at_once in ((IN_PROCESS, "2 at once"), (IN_DAGSTER, "as the queue has it"), (IN_PROCESS, "1 at once")):
         found += [(where, "60 days", at_once, f"{seed}") for seed in range(1, 5)]
         found.append((where, "365 days", at_once, "5"))
     return found
@@ -201,6 +201,6 @@ SUBJECT = Subject(
     "Dagster, and nothing is computed again but what a kill can have lost.",
     cases,
     prove,
-    sampled=3,
+    sampled=2,
     seeded=True,
 )

@@ -24,7 +24,7 @@ from pipeline_assets_tests.support.session import made_once
 
 ROOT = Path(__file__).resolve().parents[3]
 PIPELINE = Path(sys.executable).parent / "pipeline"
-FIRST, LAST = date(2023, 12, 3), date(2024, 3, 31)
+FIRST, LAST = date(2024, 2, 1), date(2024, 3, 31)
 HISTORY = days_between(FIRST, LAST)
 STEPS = ("raw_events", "events", "daily_sales", "user_features", "user_segments")
 TABLES = ("raw_events", "rejected_events", "events", "daily_sales", "user_features", "user_segments")
