@@ -19,7 +19,7 @@ from pipeline_assets_tests.orchestration.backfill.checkout import land
 from pipeline_assets_tests.orchestration.backfills import ZONE, last_days, runs
 from pipeline_assets_tests.orchestration.servers import PROJECT, Server, dagster_running
 
-pytestmark = [pytest.mark.slow(60), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow(60)
 DAYS = last_days(3)
 REASON = "the shop's export was broken"
 TOLD = """

@@ -26,7 +26,7 @@ from pipeline_assets_tests.orchestration.lake import sha256, tables_of
 from pipeline_assets_tests.orchestration.servers import dagster_running, wait_until
 from pipeline_assets_tests.orchestration.watch import Watch
 
-pytestmark = [pytest.mark.slow(120), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow(120)
 
 NOW = datetime.now(UTC)
 ZONE = f"Etc/GMT{NOW.hour - 12:+d}"

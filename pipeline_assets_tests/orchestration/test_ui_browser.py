@@ -28,7 +28,7 @@ from pipeline_assets_tests.orchestration.servers import Server, dagster_running
 from pipeline_assets_tests.orchestration.test_by_itself import READS
 from pipeline_assets_tests.support.browser import clicked_through, needs_browser
 
-pytestmark = [pytest.mark.slow(90), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow(90)
 
 HISTORY = last_days(4)
 DAYS = [day.isoformat() for day in HISTORY]

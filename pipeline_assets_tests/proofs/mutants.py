@@ -102,7 +102,7 @@ def _changed(node: ast.AST) -> ast.AST | None:  # noqa: C901, PLR0911 - a table
             return ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
         case ast.IfExp(test, body, orelse):
             return ast.IfExp(test, orelse, body)
-        case ast.Return(ast.expr()):
+        case ast.Return(ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
             return ast.Return(ast.Constant(None))
         case ast.Break():
             return ast.Continue()

@@ -14,7 +14,6 @@ TRACED = "crash_points"
 
 
 @pytest.mark.slow(100)
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", sorted(SUBJECTS.keys() - {TRACED}))
 def test_no_case_of_a_sample_refutes_the_claim(name: str, tmp_path: Path) -> None:
     try_sample(name, tmp_path)

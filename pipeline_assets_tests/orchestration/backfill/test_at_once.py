@@ -36,7 +36,7 @@ from pipeline_assets_tests.support.processes import running
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-pytestmark = [pytest.mark.slow(20), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow(20)
 CONTESTED = [day(number) for number in range(contested.LAST + 1)]
 
 

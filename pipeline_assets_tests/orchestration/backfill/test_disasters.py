@@ -28,7 +28,7 @@ from pipeline_assets_tests.orchestration.backfill.checkout import (
     land,
 )
 
-pytestmark = [pytest.mark.slow(50), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow(50)
 BAD_DAYS = days_between(date(2024, 2, 14), date(2024, 2, 16))
 SPAN = ("--from", str(BAD_DAYS[0]), "--to", str(BAD_DAYS[-1]))
 ASKED = ("--select", "events", *SPAN, "--reason", "events of 14 to 16 February were wrong")

@@ -12,7 +12,6 @@ from pipeline_assets_tests.proofs.backfill_kills import command_for, served
 
 
 @pytest.mark.slow(60)
-@pytest.mark.timeout(900)
 def test_a_backfill_in_dagster_that_is_cancelled_starts_nothing_afterwards(tmp_path: Path) -> None:
     with served(tmp_path, HISTORY) as (there, _):
         with there.begun(*command_for(HISTORY), "--dagster") as process:

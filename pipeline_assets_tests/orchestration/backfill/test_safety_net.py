@@ -131,7 +131,6 @@ def mentions(told: Sequence[str], *words: str) -> bool:
 
 
 @pytest.mark.slow(60)
-@pytest.mark.timeout(900)
 def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_for_good_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
