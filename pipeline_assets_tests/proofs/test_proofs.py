@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline_assets_tests.proofs import mutants, races
+from pipeline_assets_tests.proofs.proof import holds
 from pipeline_assets_tests.proofs.subjects import SUBJECTS
 from pipeline_assets_tests.support.system_calls import needs_strace
 
@@ -23,6 +27,31 @@ def test_no_case_of_a_sample_refutes_the_claim(name: str, tmp_path: Path) -> Non
 @needs_strace
 def test_no_crash_point_of_a_sample_refutes_the_claim(tmp_path: Path) -> None:
     try_sample(TRACED, tmp_path)
+
+
+def test_a_proof_goes_on_where_it_was_and_says_what_came_of_each_case(tmp_path: Path) -> None:
+    few = replace(races.SUBJECT, cases=lambda: races.cases()[:2])
+    more = replace(races.SUBJECT, cases=lambda: races.cases()[:3])
+    notes = tmp_path / ".data" / "proofs" / "c0ffee" / "races.jsonl"
+
+    assert holds(few, "c0ffee", tmp_path, workers=2)
+    first = notes.read_text()
+    assert holds(more, "c0ffee", tmp_path, workers=2)
+
+    assert notes.read_text().startswith(first)
+    assert len(notes.read_text().splitlines()) == 3
+    proof = json.loads((tmp_path / "docs" / "proofs" / "races.json").read_text())
+    assert (proof["claim"], proof["commit"], proof["cases"], proof["wrong"]) == (more.claim, "c0ffee", 3, [])
+    assert (proof["seeds"], sum(proof["outcomes"]["writers"].values())) == (["0", "1", "2"], 3)
+
+
+def test_a_case_that_refutes_the_claim_is_in_the_proof_with_what_it_raised(tmp_path: Path) -> None:
+    impossible = replace(mutants.SUBJECT, cases=lambda: [("calendar.py", "no such kind", "0")])
+
+    assert not holds(impossible, "c0ffee", tmp_path, workers=1)
+
+    (wrong,) = json.loads((tmp_path / "docs" / "proofs" / "mutants.json").read_text())["wrong"]
+    assert (wrong["case"], wrong["wrong"][:15]) == (["calendar.py", "no such kind", "0"], "AssertionError:")
 
 
 def try_sample(name: str, folder: Path) -> None:
