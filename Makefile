@@ -22,7 +22,7 @@ run: $(READY) ## make 60 days of demo data and run the pipeline over them
 test: $(READY) ## run the quick tests, some minutes (ARGS="-k retry" chooses)
 	@$(BIN)/pytest -n auto --dist loadgroup -m "$(QUICK)" $(ARGS)
 
-test-all: $(READY) ## run all tests: servers, browser, kills; properties with four times the examples
+test-all: $(READY) ## run all tests: servers, browser, kills; properties with five times the examples
 	@$(BIN)/pytest -n $(SERVED_BY) --dist loadgroup --hypothesis-profile ci $(ARGS)
 
 fuzz: $(READY) ## try the properties with random examples (ARGS="--minutes 10"; --help tells more)

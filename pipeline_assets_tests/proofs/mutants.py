@@ -137,7 +137,7 @@ def prove(case: Case, folder: Path) -> str:
     assert mutant != ast.unparse(ast.parse(source_of(module)))
     shutil.copytree(ROOT / "pipeline_assets", folder / "pipeline_assets", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pipeline_assets" / "rules" / module).write_text(mutant)
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
     command += ["-o", f"pythonpath={folder}", *map(str, tests_of(module))]
     environment = {
         **os.environ,
