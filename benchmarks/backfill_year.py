@@ -14,8 +14,8 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from benchmarks.measure import (
     PIPELINE,
@@ -28,9 +28,6 @@ from benchmarks.measure import (
     run_child,
     table,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAYS, PARALLEL = 365, 2
 ASSETS, STEPS = 6, 5

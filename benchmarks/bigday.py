@@ -9,7 +9,7 @@ accounts it. Address space is not limited: Arrow's allocator reserves far more t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,6 @@ import pyarrow.parquet as pq
 
 from benchmarks.event_tables import DAY, EVENT_TYPES, hex_ids, money, numbered, times_of
 from benchmarks.measure import PIPELINE, CannotRunError, Figure, Target, empty_project, phase_table, run_child
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FILES, ROWS_PER_FILE, TWICE_PER_FILE, USERS = 10, 1_000_000, 10_000, 500_000
 LIMIT_BYTES = 1_500_000_000

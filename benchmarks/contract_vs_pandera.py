@@ -13,8 +13,9 @@ Its polars side is not measured: polars is no dependency here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pandera
@@ -25,12 +26,9 @@ from benchmarks.event_tables import DAY, EVENT_TYPES, event_rows
 from benchmarks.measure import CannotRunError, Figure, Target, compared, interleaved
 from pipeline_assets.assets.events import EVENTS
 from pipeline_assets.errors import ContractBroken
-from pipeline_assets.orchestration.frames import to_pandas
+from pipeline_assets.orchestration.partition.frames import to_pandas
 from pipeline_assets.rules.calendar import day_bounds
 from pipeline_assets.rules.contract import Audit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ROWS, BATCH_ROWS, ROUNDS = 1_000_000, 1 << 17, 9
 CONTRACT = replace(

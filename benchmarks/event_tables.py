@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline_assets.rules.contract import Column, Contract
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DAY = date(2026, 6, 10)
 DAY_MICROSECONDS = 86_400_000_000

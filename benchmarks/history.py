@@ -11,24 +11,21 @@ import hashlib
 import json
 import sqlite3
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
 
 from benchmarks.measure import CannotRunError
 from pipeline_assets.orchestration.changes.landing_sensor import report
-from pipeline_assets.orchestration.graph import daily_graph, key_of
-from pipeline_assets.orchestration.runs import PlannedRun, execute, failures_of, open_instance
+from pipeline_assets.orchestration.history.graph import daily_graph, key_of
+from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
+from pipeline_assets.rules.reach import Graph
 from pipeline_assets.store.landing import LandingZone
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    import dagster as dg
-
-    from pipeline_assets.rules.reach import Graph
 
 HEADER = "event_id,user_id,event_type,amount,event_time"
 RUN_HOUR = time(1, tzinfo=UTC)

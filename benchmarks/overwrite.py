@@ -8,12 +8,12 @@ other rows than the one before.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
@@ -24,9 +24,6 @@ from benchmarks.measure import Figure, Target, compared, interleaved
 from benchmarks.write import commit_table
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.store import LocalStore, Partition
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROWS, FEW, MANY = 100, 10, 3650
 ROUNDS = 60

@@ -12,12 +12,12 @@ import os
 import resource
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -26,17 +26,12 @@ from benchmarks.measure import ROOT, CannotRunError, Figure, Target, compared, i
 from benchmarks.ticks import LONG, SHORT, Home
 from pipeline_assets.assets.raw_events import LANDING
 from pipeline_assets.orchestration.backfill.facts import facts_of
-from pipeline_assets.orchestration.graph import daily_graph
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.backfill import Action, Ask, Mode, Plan, plan
+from pipeline_assets.rules.reach import Graph
 from pipeline_assets.store import LocalStore, Partition
 from pipeline_assets.store.landing import LandingZone
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.reach import Graph
 
 TABLES, ROUNDS = 8, 5
 NEWEST = """

@@ -15,12 +15,8 @@ import sys
 import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING
 
-from benchmarks.measure import CannotRunError, Figure, SkippedError, table
-
-if TYPE_CHECKING:
-    from benchmarks.measure import Target
+from benchmarks.measure import CannotRunError, Figure, SkippedError, Target, table
 
 NAMES = (
     "write",

@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -28,13 +29,10 @@ from benchmarks.measure import ROOT, CannotRunError, Figure, Target, number, tab
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.windows import trailing
 from pipeline_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SHORT, LONG, CHANGED, APART = 365, 3650, 100, 30
 PROCESSES, ROUNDS, CHANGED_ROUNDS, QUIET_TICKS, SETTLING_TICKS = 3, 10, 3, 3, 200

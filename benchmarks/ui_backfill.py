@@ -15,22 +15,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from benchmarks.measure import ROOT, CannotRunError, Figure, Target, clean_environment, number, table
 from pipeline_assets.demo import write_days
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import date
 
 LENGTH, SEED = 30, 1
 TABLES = ("raw_events", "rejected_events", "events", "daily_sales", "user_features", "user_segments")

@@ -9,11 +9,11 @@ before; both sides write to the same disk, and the rows are in memory already.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
@@ -22,11 +22,8 @@ from benchmarks.bare_dagster import PlainIOManager, materialize, write_plain
 from benchmarks.event_tables import DAY, WIDE_EVENTS, event_rows
 from benchmarks.measure import Figure, Target, compared, interleaved
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
-from pipeline_assets.orchestration.staging import StagedRows
+from pipeline_assets.orchestration.partition.staging import StagedRows
 from pipeline_assets.store import LocalStore, Partition
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROWS, ROUNDS = 1_000_000, 7
 TARGETS = (

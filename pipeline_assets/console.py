@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pipeline_assets.orchestration.progress import DayDone
 from pipeline_assets.report.words import duration
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from rich.console import JustifyMethod
-
-    from pipeline_assets.orchestration.progress import DayDone
 
 PIPE_WIDTH = 160
 """Columns when the output is no terminal: a log should not fold at the 80 that nobody looks at."""

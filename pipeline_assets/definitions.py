@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -24,11 +24,7 @@ from pipeline_assets.orchestration.sla.on_time import on_time_check
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.settings import Settings, load_settings, project_root
 from pipeline_assets.store.http.landing import open_landing
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    from pipeline_assets.store.landing import Landing
+from pipeline_assets.store.landing import Landing
 
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_REQUESTS = 5, 60
 """Of the landing sensor: at a folder; at a server, which is asked for every day of the look-back each time."""

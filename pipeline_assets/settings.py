@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -30,9 +31,6 @@ from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.store.http.day_url import DayUrl, without_secrets
 from pipeline_assets.store.landing import LandingZone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 PREFIX = "PIPELINE_"
 _COMING = ("POSTGRES_URL", "SLOT", "S3_ENDPOINT_URL")

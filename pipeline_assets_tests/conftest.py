@@ -5,18 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from typing import TYPE_CHECKING
+import subprocess
+from types import ModuleType
 
 import alembic.util
+import pytest
 
 from pipeline_assets_tests.support.properties import register_profiles
 from pipeline_assets_tests.support.session import SESSION, start_session
-
-if TYPE_CHECKING:
-    import subprocess
-    from types import ModuleType
-
-    import pytest
 
 register_profiles()
 

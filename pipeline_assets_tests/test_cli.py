@@ -21,7 +21,7 @@ import xxhash
 
 from pipeline_assets import cli
 from pipeline_assets.demo import write_days
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.support.homes import new_home
 from pipeline_assets_tests.support.session import made_once
 

@@ -23,7 +23,7 @@ import pytest
 
 from pipeline_assets import cli
 from pipeline_assets.orchestration.backfill.book import Book
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.backfill import Ask, Mode, Plan
 from pipeline_assets.rules.plan_file import to_text
 from pipeline_assets_tests.orchestration.backfill.checkout import HEADER, land

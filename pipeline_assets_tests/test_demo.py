@@ -15,10 +15,11 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,9 +38,6 @@ from pipeline_assets.demo import (
     write_days,
 )
 from pipeline_assets_tests.support.properties import examples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Of this seed some events of the window are as late as can be.
 SEED = 6

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline_assets.assets.database import cursor, single_row
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.contract import Column, Contract
-
-if TYPE_CHECKING:
-    from datetime import date
 
 DAILY_SALES = Contract(
     (

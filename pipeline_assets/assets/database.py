@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import duckdb
+import duckdb
 
 MEMORY_LIMIT = "384MB"
 """Enough for days of a million rows without spilling; DuckDB was seen to overshoot it by half."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from datetime import date
 
 import pyarrow as pa
 
@@ -12,10 +13,6 @@ from pipeline_assets.orchestration import Result
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.calendar import day_bounds
 from pipeline_assets.rules.contract import Contract
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import date
 
 EVENTS = Contract(EVENT_COLUMNS, key=("event_id",), day_column="event_time")
 BATCH_ROWS = 100_000

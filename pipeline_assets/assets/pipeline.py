@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -17,6 +16,7 @@ from pipeline_assets.assets.raw_events import (
     rejected_share,
     uploads_are_complete,
 )
+from pipeline_assets.assets.source.select import Source
 from pipeline_assets.assets.user_features import (
     USER_FEATURES,
     WINDOW_DAYS,
@@ -29,10 +29,7 @@ from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.rules.code_version import code_version
 from pipeline_assets.rules.due import by
 from pipeline_assets.rules.windows import arrivals, same_day, trailing
-
-if TYPE_CHECKING:
-    from pipeline_assets.assets.source.select import Source
-    from pipeline_assets.store.landing import Landing
+from pipeline_assets.store.landing import Landing
 
 
 def reference_pipeline(

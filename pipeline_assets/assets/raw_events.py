@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.assets.source.landing_rows import columns_of, read_rows
-from pipeline_assets.assets.source.records import FILE, LINE, TEXT
+from pipeline_assets.assets.source.records import FILE, LINE, TEXT, Malformed
+from pipeline_assets.assets.source.select import Source
 from pipeline_assets.errors import LandingError
 from pipeline_assets.orchestration import Result
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.contract import Column, Contract
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.assets.source.records import Malformed
-    from pipeline_assets.assets.source.select import Source
-    from pipeline_assets.store.landing import Landing, LandingFile
+from pipeline_assets.store.landing import Landing, LandingFile
 
 EVENT_COLUMNS = (
     Column("event_id", pa.string(), description="Unique per event; a redelivery has the same."),

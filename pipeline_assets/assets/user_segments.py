@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import date
 
 import pyarrow as pa
 
 from pipeline_assets.assets.database import cursor
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.contract import Column, Contract
-
-if TYPE_CHECKING:
-    from datetime import date
 
 SEGMENTS = ("high_value", "mid_value", "new_users", "churned", "dormant")
 USER_SEGMENTS = Contract(

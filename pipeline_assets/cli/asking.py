@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import dagster as dg
 
 from pipeline_assets.cli.opened import DAY, checked_range
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    import dagster as dg
-
-    from pipeline_assets.rules.backfill import Ask, Mode
-    from pipeline_assets.rules.reach import Graph
-    from pipeline_assets.settings import Settings
+from pipeline_assets.rules.backfill import Ask, Mode
+from pipeline_assets.rules.reach import Graph
+from pipeline_assets.settings import Settings
 
 MODES = ("full", "incremental", "selective", "stale", "missing", "failed")
 FORCED_MODES = ("full", "incremental", "selective")
@@ -98,7 +94,7 @@ def _mode(asked: Mapping[str, Any]) -> Mode:
 
 def _tables(defs: dg.Definitions, graph: Graph, select: str | None) -> tuple[str, ...]:
     """Leading ones, upstream first."""
-    from pipeline_assets.orchestration.runs import selected_keys
+    from pipeline_assets.orchestration.process import selected_keys
 
     daily = [table for table in graph.tables if table not in graph.sources]
     if select is not None and not select.strip():

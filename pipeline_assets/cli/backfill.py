@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,15 +15,10 @@ from pipeline_assets.cli.asking import FORMAT, asking, given_options
 from pipeline_assets.cli.carrying import book_of, end_carrying_out, list_failures, print_json, summary
 from pipeline_assets.cli.opened import EXIT_INTERRUPTED, GivenPath
 from pipeline_assets.cli.plan import DAYS_PER_RUN
-from pipeline_assets.cli.planning import check_current, opened, read_plan, show_plan
+from pipeline_assets.cli.planning import Project, check_current, opened, read_plan, show_plan
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pipeline_assets.cli.planning import Project
-    from pipeline_assets.orchestration.backfill.book import Book, Booked
-    from pipeline_assets.rules.plan_file import PlanFile
+from pipeline_assets.orchestration.backfill.book import Book, Booked
+from pipeline_assets.rules.plan_file import PlanFile
 
 PARALLEL = 1
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from pipeline_assets.cli.asking import FORMAT
 from pipeline_assets.cli.carrying import book_of, print_json, summary
-from pipeline_assets.cli.planning import opened
+from pipeline_assets.cli.planning import Project, opened
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pipeline_assets.cli.planning import Project
-    from pipeline_assets.orchestration.backfill.book import Booked
+from pipeline_assets.orchestration.backfill.book import Booked
 
 LOOK_SECONDS = 0.2
 
@@ -79,8 +75,8 @@ def _row(told: Mapping[str, Any]) -> list[object]:
 
 def _cancel_there(project: Project, booked: Booked) -> None:
     from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
-    from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG
     from pipeline_assets.orchestration.backfill.through_dagster import RunningDagster
+    from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
 
     if booked.where != IN_DAGSTER:
         return

@@ -7,22 +7,18 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pipeline_assets.cli.opened import EXIT_FAILED, EXIT_INTERRUPTED, build, instance_folder
-from pipeline_assets.cli.planning import end_outdated, folded
+from pipeline_assets.cli.planning import Project, end_outdated, folded
+from pipeline_assets.console import BackfillView
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from pipeline_assets.cli.planning import Project
-    from pipeline_assets.console import BackfillView
-    from pipeline_assets.orchestration.backfill.book import Book, Booked
-    from pipeline_assets.orchestration.backfill.through_dagster import Backfill, RunningDagster
+from pipeline_assets.orchestration.backfill.book import Book, Booked
+from pipeline_assets.orchestration.backfill.through_dagster import Backfill, RunningDagster
 
 LOOK_SECONDS = 1
 
@@ -228,7 +224,7 @@ def _through_dagster(project: Project, book: Book, booked: Booked, form: str) ->
 
 def _launch(project: Project, there: RunningDagster, booked: Booked, targets: Mapping[str, Any], number: int) -> str:
     """One part; if it was launched before, it is not again."""
-    from pipeline_assets.orchestration.backfill.tags import PLAN_TAG
+    from pipeline_assets.orchestration.history.tags import PLAN_TAG
     from pipeline_assets.report.plan_words import headline
 
     planned = booked.file.plan

@@ -54,7 +54,7 @@ def run(first: datetime | None, last: datetime | None, select: str | None) -> No
     """
     from pipeline_assets.console import RunView, console, stderr
     from pipeline_assets.orchestration import progress
-    from pipeline_assets.orchestration.runs import (
+    from pipeline_assets.orchestration.process import (
         execute,
         failures_of,
         plan_range,

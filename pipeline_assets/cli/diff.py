@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pipeline_assets.cli.opened import DAY, EXIT_FAILED, GivenPath, loaded
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from pipeline_assets.rules.tolerance import Tolerance
-    from pipeline_assets.store.compare import TableDiff
+from pipeline_assets.rules.tolerance import Tolerance
+from pipeline_assets.store.compare import TableDiff
 
 
 @click.command()
@@ -53,7 +49,7 @@ def diff(  # noqa: PLR0917 - click hands options over by name
     Exit status: 0; 1 if more differs than --max-changed-rows or --max-changed-share allow; 2 if a lake, a table or an
     option is wrong.
     """
-    from pipeline_assets.orchestration.table_keys import keys_of
+    from pipeline_assets.orchestration.partition.table_keys import keys_of
     from pipeline_assets.rules.tolerance import Tolerance
     from pipeline_assets.store.compare import compare_lakes, open_lake
 

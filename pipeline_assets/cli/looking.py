@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pipeline_assets.cli.opened import DAY, key_named, loaded, opened_instance
 from pipeline_assets.errors import PartitionMissing
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.store import LocalStore, Partition
 
 PREVIEW_ROWS = 5
 
@@ -24,7 +21,7 @@ PREVIEW_ROWS = 5
 @click.option("--last", "limit", default=14, show_default=True, type=click.IntRange(1), help="How many days to list.")
 def show(table: str, day: datetime | None, limit: int) -> None:
     """Print the head, history and row accounting of a table."""
-    from pipeline_assets.orchestration.runs import records_of
+    from pipeline_assets.orchestration.process import records_of
     from pipeline_assets.store import Partition
 
     _, store, defs = loaded()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import dagster as dg
-
-    from pipeline_assets.settings import Settings
-    from pipeline_assets.store import LocalStore
+from pipeline_assets.settings import Settings
+from pipeline_assets.store import LocalStore
 
 # Heavy imports stand inside the commands: `pipeline --help` and a typing error answer at once.
 
@@ -66,7 +61,7 @@ def instance_folder() -> Path:
 @contextmanager
 def opened_instance() -> Iterator[dg.DagsterInstance]:
     """The Dagster instance that DAGSTER_HOME names, else that of the project's folder."""
-    from pipeline_assets.orchestration.runs import open_instance
+    from pipeline_assets.orchestration.process import open_instance
 
     with open_instance(instance_folder()) as instance:
         yield instance

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
 
 from pipeline_assets.cli.asking import ask_of
 from pipeline_assets.cli.opened import EXIT_OUTDATED, loaded, opened_instance
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
-    from pathlib import Path
-
-    import dagster as dg
-
-    from pipeline_assets.rules.backfill import Ask, Plan
-    from pipeline_assets.rules.plan_file import PlanFile
-    from pipeline_assets.rules.reach import Graph
-    from pipeline_assets.settings import Settings
-    from pipeline_assets.store import LocalStore
+from pipeline_assets.rules.backfill import Ask, Plan
+from pipeline_assets.rules.plan_file import PlanFile
+from pipeline_assets.rules.reach import Graph
+from pipeline_assets.settings import Settings
+from pipeline_assets.store import LocalStore
 
 LISTED = 20
 """Lines of failures or differences; the others are counted."""
@@ -74,7 +70,7 @@ class Project:
 
     def code_versions(self) -> dict[str, str]:
         """Of the present code, by leading tables."""
-        from pipeline_assets.orchestration.graph import key_of
+        from pipeline_assets.orchestration.history.graph import key_of
 
         assets = self.defs.resolve_asset_graph()
         return {lead: told for lead in self.graph.leads() if (told := assets.get(key_of(lead)).code_version)}
@@ -83,7 +79,7 @@ class Project:
 @contextmanager
 def opened() -> Iterator[Project]:
     """Everything that commands about backfills need."""
-    from pipeline_assets.orchestration.graph import daily_graph
+    from pipeline_assets.orchestration.history.graph import daily_graph
 
     settings, store, defs = loaded()
     with opened_instance() as instance:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import click
 
 from pipeline_assets.cli.opened import DAY, checked_range, loaded, opened_instance
-
-if TYPE_CHECKING:
-    from pipeline_assets.rules.sla import SlaReport
-    from pipeline_assets.settings import Settings
+from pipeline_assets.rules.sla import SlaReport
+from pipeline_assets.settings import Settings
 
 SLA_DAYS = 30
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
+from decimal import Decimal
 
 from pipeline_assets.report.words import NONE, count, share
 from pipeline_assets.rules.reach import ranges_of
-from pipeline_assets.store.compare import DayState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import date
-    from decimal import Decimal
-
-    from pipeline_assets.rules.tolerance import Tolerance
-    from pipeline_assets.store.compare import ColumnTally, TableDiff
+from pipeline_assets.rules.tolerance import Tolerance
+from pipeline_assets.store.compare import ColumnTally, DayState, TableDiff
 
 STRETCHES = 4
 """Of days that are listed; the others are counted."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pipeline_assets.rules.tolerance import Tolerance
-    from pipeline_assets.store.compare import ColumnTally, RunningTotal, TableDiff
+from pipeline_assets.rules.tolerance import Tolerance
+from pipeline_assets.store.compare import ColumnTally, RunningTotal, TableDiff
 
 
 def lake_diff_json(base: str, other: str, tables: Sequence[TableDiff], tolerance: Tolerance) -> str:

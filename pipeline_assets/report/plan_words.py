@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from datetime import date
 
 from pipeline_assets.report.words import count, duration
-from pipeline_assets.rules.backfill import Action, Mode, Reason, chain, stretch, total
+from pipeline_assets.rules.backfill import Action, Entry, Mode, Plan, Reason, Spread, chain, stretch, total
 from pipeline_assets.rules.reach import ranges_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.backfill import Entry, Plan, Spread
-    from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.rules.staleness import Spot
 
 SHOWN_STRETCHES = 4
 COLUMNS = ("table", "reason", "days", "which", "the first of them")

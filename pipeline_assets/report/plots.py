@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
 
 from pipeline_assets.report.words import STANDINGS, cause, duration, local, long_day
 from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.sla import Standing
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.sla import Delivery, SlaReport, TableReport
+from pipeline_assets.rules.sla import Delivery, SlaReport, Standing, TableReport
 
 # All lengths are units of the plots' view boxes, about a CSS pixel: two plots side by side on a wide window, one on a
 # phone, where a unit is three quarters of a pixel and the style sheet makes the text larger.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from pipeline_assets.rules.sla import Delivery, SlaReport, TableReport
+from pipeline_assets.rules.sla import Delivery, SlaReport, TableReport
 
 
 def sla_json(report: SlaReport) -> str:

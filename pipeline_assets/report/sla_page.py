@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
 
 from pipeline_assets.report import plots, words
-from pipeline_assets.rules.sla import Standing
-
-if TYPE_CHECKING:
-    from pipeline_assets.rules.sla import SlaReport, TableReport
+from pipeline_assets.rules.sla import SlaReport, Standing, TableReport
 
 NEWEST_MISSES = 14
 """Two weeks are read; older misses are folded away."""

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pipeline_assets.rules.calendar import zone
-from pipeline_assets.rules.sla import Standing
-
-if TYPE_CHECKING:
-    from datetime import date, datetime
-
-    from pipeline_assets.rules.sla import Delivery, SlaReport, TableReport
+from pipeline_assets.rules.sla import Delivery, SlaReport, Standing, TableReport
 
 NONE = "-"
 """Where there is nothing to compute from."""

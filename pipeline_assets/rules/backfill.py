@@ -7,21 +7,15 @@ what it would say now.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.reach import parts_of, ranges_of
-from pipeline_assets.rules.staleness import Spot, change_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.reach import Graph
-    from pipeline_assets.rules.staleness import Made
-    from pipeline_assets.rules.windows import Window
+from pipeline_assets.rules.reach import Graph, parts_of, ranges_of
+from pipeline_assets.rules.staleness import Made, Spot, change_of
+from pipeline_assets.rules.windows import Window
 
 
 class Mode(StrEnum):

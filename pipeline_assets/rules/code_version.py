@@ -14,8 +14,9 @@ import functools
 import hashlib
 import inspect
 import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import CodeType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline_assets.rules.source_code import (
     Module,
@@ -27,9 +28,6 @@ from pipeline_assets.rules.source_code import (
     normalized,
     place_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _JUMPS = frozenset([*dis.hasjrel, *dis.hasjabs])

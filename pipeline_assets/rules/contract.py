@@ -7,9 +7,10 @@ Checked with Arrow kernels, batch by batch, so that a day larger than memory can
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,10 +18,6 @@ import pyarrow.types as pt
 
 from pipeline_assets.errors import ContractBroken, PartitionMismatch
 from pipeline_assets.rules.calendar import day_bounds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import date
 
 DECIMAL_TO_FLOAT_ERROR = 2.0**-50
 """Arrow's way from a decimal to a float is off by units in the last place: 19.9900 becomes 19.990000000000002."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import date
 
+from pipeline_assets.rules.backfill import Chunk, Plan
 from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.rules.reach import Graph
 from pipeline_assets.rules.staleness import Spot
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.backfill import Chunk, Plan
-    from pipeline_assets.rules.reach import Graph
 
 
 @dataclass

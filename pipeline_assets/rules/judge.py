@@ -7,17 +7,13 @@ one, for late data or new code, makes nothing late.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from pipeline_assets.rules.calendar import zone
+from pipeline_assets.rules.due import Due
 from pipeline_assets.rules.sla import Cause, Delivery, Standing
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pipeline_assets.rules.due import Due
 
 LONG_FACTOR = 1.5
 """A run takes long when it takes more than this many times the median of the other days."""

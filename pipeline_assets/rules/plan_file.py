@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.backfill import (
@@ -34,9 +35,6 @@ from pipeline_assets.rules.backfill import (
 )
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.staleness import Spot
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FORMAT = 1
 """Another one when a plan of before can no longer be read as it was meant."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
 
 from pipeline_assets.rules.calendar import days_between
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.windows import Window
+from pipeline_assets.rules.windows import Window
 
 
 @dataclass(frozen=True, slots=True)

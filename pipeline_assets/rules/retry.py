@@ -6,15 +6,12 @@ verdict is carried out (`orchestration.retry`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.symptoms import TOLD_TO_WAIT, UNTRUSTED, links, symptoms_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LONGEST_WAIT_SECONDS = 3600.0
 """A server that asks for more is asked again after an hour: by then it may have been told another date."""

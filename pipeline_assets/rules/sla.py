@@ -6,15 +6,12 @@ Percentiles interpolate linearly between the two nearest values, as numpy's do u
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import date, datetime
-
-    from pipeline_assets.rules.due import Due
+from pipeline_assets.rules.due import Due
 
 
 class Standing(StrEnum):

@@ -7,19 +7,14 @@ while nobody looked leads to the same verdict as one that came once.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from pipeline_assets.rules.reach import parts_of, ranges_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.reach import Graph
-    from pipeline_assets.rules.windows import Window
+from pipeline_assets.rules.reach import Graph, parts_of, ranges_of
+from pipeline_assets.rules.windows import Window
 
 WANT_DIGITS = 16
 EARLY_DAYS = 2

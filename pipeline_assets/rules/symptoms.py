@@ -10,15 +10,11 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import PipelineError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TOLD_TO_WAIT = "told to wait"
 UNTRUSTED = "certificate not trusted"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NewType
+from typing import NewType
 
 from pipeline_assets.errors import SettingsError
-
-if TYPE_CHECKING:
-    from datetime import date, datetime
 
 Version = NewType("Version", str)
 """What compare-and-swap compares: opaque, never the same again. Local: inode, mtime and size. S3: the ETag."""

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import decimal
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.store.commit import Partition
-from pipeline_assets.store.local import LocalStore, explained
+from pipeline_assets.store.local import LocalStore, Pinned, explained
 from pipeline_assets.store.parquet import row_count
-from pipeline_assets.store.row_diff import EXAMPLES, row_comparison
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
-    from pathlib import Path
-
-    from pipeline_assets.store.local import Pinned
-    from pipeline_assets.store.row_diff import RowComparison, RowDiff, Total, TypeChange, ValueChange
+from pipeline_assets.store.row_diff import (
+    EXAMPLES,
+    RowComparison,
+    RowDiff,
+    Total,
+    TypeChange,
+    ValueChange,
+    row_comparison,
+)
 
 SUM_DIGITS = 76
 """Sums of days have 38 digits at most; Python's decimals would round them to 28."""

@@ -13,11 +13,12 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import xxhash
@@ -25,9 +26,6 @@ import xxhash
 from pipeline_assets.errors import PartitionConflict, PartitionMissing, StorageFull, StorageRefused, StoreBusy
 from pipeline_assets.store.commit import Commit, Partition, Published, Version, check_table
 from pipeline_assets.store.files import names_in
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 FILE_NAME = "data.parquet"
 HASH_CHUNK_BYTES = 1 << 20

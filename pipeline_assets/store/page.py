@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
 
 from pipeline_assets.store.commit import Partition
 from pipeline_assets.store.local import explained
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import date
-    from pathlib import Path
 
 FOLDER = "_reports"
 

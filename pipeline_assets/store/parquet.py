@@ -7,19 +7,15 @@ happened to arrive. The footer names table, partition and contract version; noth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from pipeline_assets.store.local import explained
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pipeline_assets.store.local import Staged
+from pipeline_assets.store.local import Staged, explained
 
 ROW_GROUP_ROWS = 1 << 20
 """What the writer holds in memory. Groups of 128 Ki rows took 1.07 times as long to write."""

@@ -10,19 +10,17 @@ changed. Memory is bounded: DuckDB works on a stream of each file and spills to 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline_assets.store.parquet import read_batches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from decimal import Decimal
 
 EXAMPLES = 3
 """Kept of each kind: of a column's values, of rows added, of rows removed."""

@@ -5,19 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline_assets.assets.raw_events import RAW_EVENTS, REJECTED_EVENTS, raw_events
-from pipeline_assets.assets.source.select import parse_source
-from pipeline_assets.rules.contract import Audit
+from pipeline_assets.assets.source.select import Source, parse_source
+from pipeline_assets.rules.accounting import Accounting
+from pipeline_assets.rules.contract import Audit, Contract
 from pipeline_assets.store.landing import LandingZone
-
-if TYPE_CHECKING:
-    from pipeline_assets.assets.source.select import Source
-    from pipeline_assets.rules.accounting import Accounting
-    from pipeline_assets.rules.contract import Contract
 
 DAY = date(2026, 6, 10)
 SOURCES = Path(__file__).resolve().parents[2] / "sources"

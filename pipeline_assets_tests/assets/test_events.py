@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -15,15 +17,10 @@ from hypothesis import strategies as st
 
 from pipeline_assets.assets.events import EVENTS, events
 from pipeline_assets.assets.raw_events import EVENT_COLUMNS
+from pipeline_assets.orchestration import Result
 from pipeline_assets.rules.contract import Audit
 from pipeline_assets_tests.assets.landed import DAY, HEADER, arrive, land
 from pipeline_assets_tests.support.properties import examples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from pipeline_assets.orchestration import Result
 
 NEXT = DAY + timedelta(days=1)
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)

@@ -11,7 +11,8 @@ import zipfile
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,9 +26,6 @@ from pipeline_assets.assets.source.records import FILE, LINE, TEXT
 from pipeline_assets.errors import LandingError
 from pipeline_assets.store.landing import LandingZone
 from pipeline_assets_tests.assets.landed import DAY, land
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.assets.pipeline import reference_pipeline
-from pipeline_assets.assets.source.select import load_source
+from pipeline_assets.assets.source.select import Source, load_source
 from pipeline_assets.demo import good_events, write_days
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.store.landing import LandingZone
 from pipeline_assets_tests.assets.landed import DAY, HEADER, SOURCE, SOURCES, land
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from pipeline_assets.assets.source.select import Source
 
 NEXT = DAY + timedelta(days=1)
 

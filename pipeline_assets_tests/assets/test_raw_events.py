@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,10 +29,6 @@ from pipeline_assets.errors import LandingError, LandingInProgress
 from pipeline_assets.store.landing import LandingZone
 from pipeline_assets_tests.assets.landed import DAY, HEADER, SOURCE, arrive, land
 from pipeline_assets_tests.support.properties import examples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NOON = f"{DAY}T12:00:00Z"
 

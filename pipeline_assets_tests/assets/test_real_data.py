@@ -6,25 +6,22 @@ import csv
 import io
 import tarfile
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.orchestration.runs import execute, failures_of, plan_range, selected_keys
+from pipeline_assets.orchestration.process import execute, failures_of, plan_range, selected_keys
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.settings import Settings
 from pipeline_assets.store import LocalStore
 from pipeline_assets_tests.assets.landed import SOURCES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.needs_shared_data
 

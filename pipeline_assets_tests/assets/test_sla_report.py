@@ -13,8 +13,8 @@ import pytest
 
 from pipeline_assets.assets.sla_report import SLA_REPORT, rows_of, sla_report_asset
 from pipeline_assets.orchestration import ParquetIOManager
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START
-from pipeline_assets.orchestration.sla.due import due_metadata
+from pipeline_assets.orchestration.asset.due import due_metadata
+from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.rules.due import by
 from pipeline_assets.store import LocalStore, Partition
 from pipeline_assets.store.page import page_path

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.mishaps.world import Shop, kept_in, needed, open_shop, prepare
 from pipeline_assets_tests.support.session import made_once
 

@@ -33,10 +33,10 @@ from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.safety_net import NAME as SAFETY_NET
-from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT, PARTITION, RANGE_END, RANGE_START
-from pipeline_assets.orchestration.changes.upstream_sensor import RUN_KEY_TAG
-from pipeline_assets.orchestration.graph import daily_graph, key_of
-from pipeline_assets.orchestration.runs import PlannedRun, execute, failures_of, open_instance
+from pipeline_assets.orchestration.history.graph import daily_graph, key_of
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT
+from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
+from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.calendar import day_bounds
 from pipeline_assets.rules.contract import Column, Contract

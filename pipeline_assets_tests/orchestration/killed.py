@@ -17,7 +17,7 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline_assets.orchestration import Result, daily_asset
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, Impatient, numbers

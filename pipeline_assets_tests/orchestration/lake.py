@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.orchestration.retry.step import Retrying
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.retry import VERDICTS
 from pipeline_assets.rules.windows import trailing

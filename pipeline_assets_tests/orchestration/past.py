@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.events import StepMaterializationData  # what a step's materialization is stored as; no public name
 from dagster._core.test_utils import freeze_time  # Dagster's own clock
 
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START
+from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.rules.calendar import zone
 
 TIMEZONE = "Europe/London"

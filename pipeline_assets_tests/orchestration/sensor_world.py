@@ -18,12 +18,13 @@ import dagster as dg
 from dagster._core.events import StepMaterializationData
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 
-from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT, PARTITION, RANGE_END, RANGE_START, EventLog
-from pipeline_assets.orchestration.changes.upstream_sensor import RUN_KEY_TAG, Memory, Tick
-from pipeline_assets.orchestration.graph import key_of
-from pipeline_assets.orchestration.retry.judgement import JUDGEMENTS_KEY
-from pipeline_assets.orchestration.retry.judgement import Judgement as Judged
-from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
+from pipeline_assets.orchestration.changes.upstream_sensor import Memory, Tick
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.failures import JUDGEMENTS_KEY
+from pipeline_assets.orchestration.history.failures import Judgement as Judged
+from pipeline_assets.orchestration.history.graph import key_of
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT
+from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.reach import Graph

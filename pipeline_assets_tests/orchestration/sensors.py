@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import dagster as dg
 
-from pipeline_assets.orchestration.changes.ledger import PARTITION, RANGE_END, RANGE_START
-from pipeline_assets.orchestration.changes.upstream_sensor import RUN_KEY_TAG, upstream_sensor
+from pipeline_assets.orchestration.changes.upstream_sensor import upstream_sensor
+from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
 from pipeline_assets_tests.orchestration.lake import DAYS, FIRST, QUIET, ROW, Lake, key
 
 STOPPED = dg.DefaultSensorStatus.STOPPED

@@ -19,8 +19,9 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.demo import landing_files
-from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START, open_instance
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT
+from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.orchestration import shop
 from pipeline_assets_tests.orchestration.lake import sha256, tables_of
 from pipeline_assets_tests.orchestration.servers import dagster_running, wait_until

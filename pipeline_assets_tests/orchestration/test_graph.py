@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.graph import daily_graph, key_of, window_of
+from pipeline_assets.orchestration.history.graph import daily_graph, key_of, window_of
 from pipeline_assets.rules.reach import Graph
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, SHOP, numbers

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.runs import (
+from pipeline_assets.orchestration.process import (
     PlannedRun,
     execute,
     failures_of,
@@ -218,7 +218,7 @@ OPEN = """
 import sys
 from pathlib import Path
 import dagster as dg
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 print("ready", flush=True)
 sys.stdin.readline()
 with open_instance(Path.cwd()) as instance:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.table_keys import keys_of
+from pipeline_assets.orchestration.partition.table_keys import keys_of
 from pipeline_assets.rules.contract import Column, Contract
 
 KEYED = Contract((Column("b", pa.int64()), Column("a", pa.int64()), Column("n", pa.int64())), key=("a", "b"))

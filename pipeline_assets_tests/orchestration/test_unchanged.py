@@ -14,11 +14,10 @@ import pytest
 
 from pipeline_assets.errors import ContractBroken
 from pipeline_assets.orchestration import Result, daily_asset
-from pipeline_assets.orchestration.backfill.tags import SKIP_UNCHANGED_TAG
-from pipeline_assets.orchestration.changes.ledger import EventLog
-from pipeline_assets.orchestration.graph import daily_graph
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START, SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.progress import DayDone, listening
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.staleness import Spot, react

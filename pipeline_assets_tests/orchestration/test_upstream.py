@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import daily_asset, upstream
-from pipeline_assets.orchestration.frames import FrameKind
+from pipeline_assets.orchestration import daily_asset
+from pipeline_assets.orchestration.partition import upstream
+from pipeline_assets.orchestration.partition.frames import FrameKind
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing

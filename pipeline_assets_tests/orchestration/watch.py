@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets_tests.orchestration.servers import PATIENCE_SECONDS, Server, wait_until
 
 

@@ -7,16 +7,14 @@ import importlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pipeline_assets.rules.code_version import code_version
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = count()
@@ -25,7 +23,6 @@ ASSETS = '''
 from __future__ import annotations
 from decimal import Decimal
 import math
-from typing import TYPE_CHECKING
 import PACKAGE.deep.more as more
 from PACKAGE import LIMIT as most
 from PACKAGE import sql

@@ -6,17 +6,15 @@ import hashlib
 import time
 from collections.abc import Callable
 from datetime import date
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import LandingFile
 from pipeline_assets_tests.support.misbehaving_server import Answer, MisbehavingServer
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 DAY = date(2026, 6, 10)
 PATH = f"/shop/{DAY}.csv"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -15,9 +15,6 @@ from pipeline_assets.store import LocalStore, Partition
 from pipeline_assets.store.compare import DayState, TableDiff, compare_lakes, open_lake
 from pipeline_assets.store.row_diff import EXAMPLES, TypeChange
 from pipeline_assets_tests.support.commits import overwrite, publish_table
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 FIRST = date(2026, 3, 1)
 KEYS = {"sales": ["id"]}

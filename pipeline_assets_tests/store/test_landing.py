@@ -6,18 +6,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline_assets.errors import LandingError, LandingInProgress
 from pipeline_assets.store.landing import LandingZone, Look
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 DAY = date(2026, 6, 10)
 UNFINISHED = [

@@ -10,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -41,11 +43,6 @@ from pipeline_assets_tests.support.commits import (
     staged_files,
 )
 from pipeline_assets_tests.support.processes import ANSWER_SECONDS, CONTEXT, running
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from multiprocessing.connection import Connection
-    from multiprocessing.synchronize import Barrier
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -23,9 +24,6 @@ from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_ta
 from pipeline_assets_tests.support.commits import DAY, SALES, commit_rows, overwrite, publish_table
 from pipeline_assets_tests.support.properties import examples
 from pipeline_assets_tests.support.tables import KINDS, NEIGHBOURS, cuts, pieces, relaid, tables
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 FEW_ROWS = 4
 """Rows of a row group in these tests, so that a handful of rows has several."""

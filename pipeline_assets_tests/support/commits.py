@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline_assets.store import LocalStore, Partition, Published, Version
 from pipeline_assets.store.parquet import PartitionWriter
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 DAY = date(2026, 6, 10)
 SALES = Partition("sales", DAY)

@@ -7,12 +7,9 @@ Profiles: `dev` is `make test` and `ci` is `make test-all`, both with the same e
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from hypothesis import HealthCheck, settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 EXAMPLES = {"dev": 20, "ci": 100, "fuzz": 100}
 """Of a property that states no number of its own."""

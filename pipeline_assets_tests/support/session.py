@@ -14,13 +14,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SESSION = "TESTS_SESSION"
 """Environment variable of all that a session starts: its folder. Tests drop the variables of settings, and keep it."""

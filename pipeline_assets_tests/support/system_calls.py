@@ -12,17 +12,15 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, ParamSpec
 
 import pytest
 
 from pipeline_assets_tests.support.processes import running
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from multiprocessing.connection import Connection
-    from pathlib import Path
 
 P = ParamSpec("P")
 

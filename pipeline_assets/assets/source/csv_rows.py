@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from typing import Self
 
 import pyarrow as pa
 
 from pipeline_assets.assets.source.records import Malformed, RowBatch, batches, decoded, distinct
 from pipeline_assets.errors import LandingError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pipeline_assets.store.landing import LandingFile
+from pipeline_assets.store.landing import LandingFile
 
 
 def read_header(lines: Iterator[bytes], file: LandingFile) -> list[str]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline_assets.assets.source.records import Malformed, RowBatch, batches, decoded
 from pipeline_assets.errors import LandingError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pipeline_assets.store.landing import LandingFile
+from pipeline_assets.store.landing import LandingFile
 
 _SHAPES = 1000
 """Sets of members that are remembered; a file may have as many as it has lines."""

@@ -8,24 +8,19 @@ counted and handed on with its text, and the next line is tried.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from pipeline_assets.assets.source.csv_rows import read_csv, read_header
 from pipeline_assets.assets.source.json_rows import read_json
 from pipeline_assets.assets.source.parquet_rows import parquet_columns, read_parquet
-from pipeline_assets.assets.source.records import FILE, LINE, TEXT
+from pipeline_assets.assets.source.records import FILE, LINE, TEXT, RowBatch
 from pipeline_assets.errors import LandingError
-from pipeline_assets.store.landing import is_parquet, open_decompressed
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from pipeline_assets.assets.source.records import RowBatch
-    from pipeline_assets.store.landing import LandingFile
+from pipeline_assets.store.landing import LandingFile, is_parquet, open_decompressed
 
 _CSV, _JSON = (".csv",), (".jsonl", ".ndjson", ".json")
 _COMPRESSED = (".gz", ".zst", ".zstd")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from pipeline_assets.assets.source.records import BATCH_ROWS, RowBatch, distinct, table_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pipeline_assets.store.landing import LandingFile
+from pipeline_assets.store.landing import LandingFile
 
 
 def parquet_columns(file: LandingFile) -> list[str]:

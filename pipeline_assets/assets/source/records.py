@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.errors import LandingError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from pipeline_assets.store.landing import LandingFile
+from pipeline_assets.store.landing import LandingFile
 
 FILE, LINE, TEXT = "source_file", "source_line", "source_text"
 """Columns that every row has. A landing file's own columns of these names are not read."""

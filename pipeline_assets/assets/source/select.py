@@ -12,9 +12,10 @@ not rounded, unless it is a floating-point number; what the SELECT rounds by a c
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -25,10 +26,6 @@ from pipeline_assets.assets.source.records import FILE, LINE, TEXT
 from pipeline_assets.assets.source.syntax import check_shape, functions_in, inputs_of, name_of, select_node, sql_of
 from pipeline_assets.errors import SourceError
 from pipeline_assets.rules.calendar import day_bounds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 TYPES = {
     "event_id": "VARCHAR",

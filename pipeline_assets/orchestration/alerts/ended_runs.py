@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.orchestration.graph import key_of
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START
-from pipeline_assets.rules.calendar import days_between
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from pipeline_assets.orchestration.history.graph import key_of
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT
+from pipeline_assets.orchestration.history.tags import RETRIED_AS, WILL_RETRY
 
 FIRST_LOOK_SECONDS = 600
 """How far back the first look goes: whoever switches alerts on does not want the past."""
@@ -28,16 +24,7 @@ UNDECIDED_SECONDS = 30
 RETRY_SECONDS = 3600
 """A run that Dagster promised to retry, and did not for so long, has failed for good."""
 DAYS_PER_LOOK = 20
-WILL_RETRY, RETRIED_AS = "dagster/will_retry", "dagster/auto_retry_run_id"
-PARTITION = "dagster/partition"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +90,7 @@ def finished_runs(
 def busy_tables(instance: dg.DagsterInstance, tables: Sequence[dg.AssetKey]) -> set[str]:
     """Tables that have runs which are queued or under way."""
     busy: set[str] = set()
-    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), limit=UNFINISHED_READ):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT)), limit=UNFINISHED_READ):
         run = record.dagster_run
         keys = run.asset_selection or tables
         busy.update([run.job_name, *(key.to_user_string() for key in keys)])
@@ -128,15 +115,6 @@ def committed_since(instance: dg.DagsterInstance, table: str, failed: Mapping[da
         if any(day not in found or found[day] <= failed[day] for day in some):
             break
     return found
-
-
-def days_of(run: dg.DagsterRun) -> list[date]:
-    """Days of a run, by its tags; none if its partitions are no days."""
-    first, last = (run.tags.get(tag, run.tags.get(PARTITION, "")) for tag in (RANGE_START, RANGE_END))
-    try:
-        return days_between(date.fromisoformat(first), date.fromisoformat(last))
-    except ValueError:
-        return []
 
 
 def _is_undecided(record: dg.RunRecord, instance: dg.DagsterInstance, now: datetime) -> bool:

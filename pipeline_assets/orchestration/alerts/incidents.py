@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.orchestration.alerts.ended_runs import days_of
-from pipeline_assets.orchestration.graph import key_of
-from pipeline_assets.orchestration.retry.judgement import Judgement, judgements_of
+from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration.history.graph import key_of
+from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, days_of_tags
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.troubles import Incident
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
 ATTEMPT_GRACE_SECONDS = 900
 """For an announced attempt to be requested, queued and run, before its absence is told."""
-LAUNCHED_BY = "pipeline/launched_by"
+
 _TOLD_OF = {
     dg.DagsterEventType.STEP_START,
     dg.DagsterEventType.STEP_SUCCESS,
@@ -91,7 +88,7 @@ def incidents_of(instance: dg.DagsterInstance, record: dg.RunRecord, ours: Ours)
     for judgement in judgements:
         yield _failed_step(run, judgement, failed_at.get(judgement.step_key, record.update_timestamp), ours)
     # Ctrl-C in `pipeline run` leaves a failed step without a judgement; elsewhere that is a worker that was killed.
-    if not judgements and not (failed_at and LAUNCHED_BY in run.tags):
+    if not judgements and not (failed_at and LAUNCHED_BY_TAG in run.tags):
         yield Incident(_died(run, [event for _, event in events], ours), record.update_timestamp)
 
 
@@ -103,7 +100,7 @@ def unreadable(record: dg.RunRecord, ours: Ours) -> list[Incident]:
 
 
 def _failed_step(run: dg.DagsterRun, judgement: Judgement, at: datetime, ours: Ours) -> Incident:
-    days = sorted({*judgement.failed_days, *judgement.days_not_attempted}) or days_of(run)
+    days = sorted({*judgement.failed_days, *judgement.days_not_attempted}) or days_of_tags(run.tags)
     alert = Alert(
         key=f"run|{run.run_id}|{judgement.step_key}|{judgement.verdict}",
         severity=judgement.severity,
@@ -139,7 +136,7 @@ def _died(run: dg.DagsterRun, events: Iterable[dg.DagsterEvent], ours: Ours) -> 
         severity=Severity.ALERT,
         title=f"a run of {key.to_user_string() if key else run.job_name} died",
         table=key.to_user_string() if key else run.job_name,
-        days=days_of(run),
+        days=days_of_tags(run.tags),
         verdict="run died",
         reason=f"{reason.strip()}{others}",
         owners=ours.owners[key] if key else (),
@@ -155,7 +152,7 @@ def _warning(run: dg.DagsterRun, evaluation: dg.AssetCheckEvaluation, ours: Ours
         severity=Severity.ALERT,
         title=f"{table}: check {evaluation.check_name} warns",
         table=table,
-        days=sorted(date.fromisoformat(day) for day in named) if isinstance(named, list) else days_of(run),
+        days=sorted(date.fromisoformat(day) for day in named) if isinstance(named, list) else days_of_tags(run.tags),
         verdict=f"check {evaluation.check_name}",
         reason=evaluation.description or f"the check {evaluation.check_name} did not pass",
         owners=ours.owners.get(evaluation.asset_key, ()),

@@ -6,17 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
 
+import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline_assets.orchestration.alerts.ended_runs import LookedAt
 from pipeline_assets.rules.alerts import Alert
 from pipeline_assets.rules.outbox import Outbox, id_of
 from pipeline_assets.rules.troubles import Trouble
-
-if TYPE_CHECKING:
-    import dagster as dg
 
 SEEN_SECONDS = 45 * 86400
 """How long a key is known after it was last gathered: a miss that is made good a month later was told, and so is that.

@@ -13,19 +13,15 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pipeline_assets.rules.alerts import Severity
+from pipeline_assets.rules.alerts import Alert, Severity
+from pipeline_assets.rules.outbox import Message
 from pipeline_assets.rules.reach import ranges_of
 from pipeline_assets.rules.symptoms import retry_after_seconds
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from pipeline_assets.rules.alerts import Alert
-    from pipeline_assets.rules.outbox import Message
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 5.0

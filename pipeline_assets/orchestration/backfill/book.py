@@ -11,22 +11,18 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import dagster as dg
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.plan_file import PlanFile, of_text, to_text
+from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.store.files import names_in
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import dagster as dg
-
-    from pipeline_assets.rules.staleness import Spot
 
 NEWEST = 20
 """One that is being carried out is among the newest."""

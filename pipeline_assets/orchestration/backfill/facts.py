@@ -15,11 +15,11 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.changes.ledger import EventLog, spots_of_run
-from pipeline_assets.orchestration.changes.records import run_starts
-from pipeline_assets.orchestration.changes.upstream_sensor import is_retried_by_dagster
-from pipeline_assets.orchestration.graph import daily_graph, key_of, last_days
-from pipeline_assets.orchestration.retry.judgement import judgements_of
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.failures import judgements_of
+from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
+from pipeline_assets.orchestration.history.materializations import run_starts
+from pipeline_assets.orchestration.history.runs import is_retried_by_dagster, spots_of_run
 from pipeline_assets.rules.backfill import Facts
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.reach import Graph

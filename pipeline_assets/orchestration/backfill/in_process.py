@@ -10,40 +10,36 @@ import os
 import queue
 import signal
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import dagster as dg
 
 from pipeline_assets.errors import WorkerDied
 from pipeline_assets.orchestration import progress
-from pipeline_assets.orchestration.backfill.tags import (
+from pipeline_assets.orchestration.backfill.book import Booked
+from pipeline_assets.orchestration.backfill.standing import Standing
+from pipeline_assets.orchestration.history.graph import key_of
+from pipeline_assets.orchestration.history.runs import recorded_spots, spots_of_run
+from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
     CONTINUES_TAG,
     PLAN_TAG,
     REASON_TAG,
     SKIP_UNCHANGED_TAG,
 )
-from pipeline_assets.orchestration.changes.ledger import recorded_spots, spots_of_run
-from pipeline_assets.orchestration.graph import key_of
-from pipeline_assets.orchestration.runs import PlannedRun, execute, open_instance, was_interrupted
+from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance, was_interrupted
+from pipeline_assets.orchestration.progress import DayDone
 from pipeline_assets.rules.backfill import chunks
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.dispatch import Dispatch
-from pipeline_assets.rules.reach import ranges_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from pipeline_assets.orchestration.backfill.book import Booked
-    from pipeline_assets.orchestration.backfill.standing import Standing
-    from pipeline_assets.orchestration.progress import DayDone
-    from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.reach import Graph, ranges_of
 
 LOOK_SECONDS = 0.1
 

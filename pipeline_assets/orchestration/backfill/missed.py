@@ -7,9 +7,10 @@ it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -18,28 +19,24 @@ from dagster._core.definitions.selector import PartitionsByAssetSelector
 from dagster._core.execution.backfill import PartitionBackfill
 
 from pipeline_assets.orchestration.backfill.facts import FAILED_RUNS, facts_of
-from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
-from pipeline_assets.orchestration.backfill.through_dagster import (
-    PRIORITY,
+from pipeline_assets.orchestration.backfill.through_dagster import PRIORITY, Targets, partitions_by_assets, parts
+from pipeline_assets.orchestration.backfill.under_way import spots_being_made
+from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.runs import spots_of_run
+from pipeline_assets.orchestration.history.tags import (
+    BACKFILL_TAG,
+    PLAN_TAG,
     PRIORITY_TAG,
-    Targets,
-    partitions_by_assets,
-    parts,
+    REASON_TAG,
+    SKIP_UNCHANGED_TAG,
 )
-from pipeline_assets.orchestration.changes.ledger import spots_being_made, spots_of_run
-from pipeline_assets.orchestration.graph import daily_graph
-from pipeline_assets.orchestration.retry.judgement import Judgement, judgements_of
 from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan, plan
 from pipeline_assets.rules.plan_file import digest_of
 from pipeline_assets.rules.reach import Graph, ranges_of
 from pipeline_assets.rules.staleness import Spot
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.store import LocalStore
-    from pipeline_assets.store.landing import Landing
+from pipeline_assets.store import LocalStore
+from pipeline_assets.store.landing import Landing
 
 REASON = "what the sensors missed"
 LISTED_STRETCHES = 10

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
-from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG
-from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT, NEWEST_BACKFILLS, recorded_spots, spots_of_run
-from pipeline_assets.orchestration.retry.judgement import judgements_of, told_by_run
+from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Book, Booked
+from pipeline_assets.orchestration.backfill.under_way import NEWEST_BACKFILLS
+from pipeline_assets.orchestration.history.failures import judgements_of, told_by_run
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT, recorded_spots, spots_of_run
+from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
+from pipeline_assets.rules.reach import Graph
 from pipeline_assets.rules.staleness import Spot
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pipeline_assets.orchestration.backfill.book import Book, Booked
-    from pipeline_assets.rules.reach import Graph
 
 
 class State(StrEnum):

@@ -12,31 +12,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
-from pipeline_assets.orchestration.changes.ledger import PARTITION, RANGE_END, RANGE_START
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT
+from pipeline_assets.orchestration.history.tags import (
+    BACKFILL_TAG,
+    DAGSTER_BACKFILL_TAG,
+    PART_TAG,
+    PRIORITY_TAG,
+    REASON_TAG,
+    SKIP_UNCHANGED_TAG,
+)
 from pipeline_assets.rules.backfill import Plan
-from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.reach import Graph, ranges_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Targets = Mapping[str, Sequence[date]]
 """Ascending days by leading table."""
 
-PART_TAG = "pipeline/part"
-"""Of a plan that is launched in several backfills: which one, from 1."""
-DAGSTER_BACKFILL_TAG, PRIORITY_TAG = "dagster/backfill", "dagster/priority"
 PRIORITY = -10
 """Of the runs in Dagster's queue; all others have 0, and go first."""
 ANSWER_SECONDS = 60
 TITLE_CHARACTERS = 100
 NOT_IN_TITLES = re.compile(r'[%*"]')
 RUNS_PER_PAGE = 100
-UNFINISHED = ["QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING"]
+UNFINISHED = [status.value for status in IN_FLIGHT]
 
 LAUNCH = """
 mutation ($params: LaunchBackfillParams!) {
@@ -75,23 +75,6 @@ query ($limit: Int!) {{
     __typename ... on Error {{ message }} ... on PartitionBackfills {{ results {{ ...Told }} }}
   }}
 }}
-"""
-TARGETED = """
-query ($id: String!, $key: AssetKeyInput!) {
-  answer: partitionBackfillOrError(backfillId: $id) {
-    ... on PartitionBackfill { partitionsTargetedForAssetKey(assetKey: $key) { partitionKeys ranges { start end } } }
-  }
-}
-"""
-RUNS = """
-query ($filter: RunsFilter!, $cursor: String, $limit: Int!) {
-  answer: runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
-    __typename ... on Error { message }
-    ... on Runs { results {
-      runId status tags { key value } assetSelection { path } assetMaterializations { partition assetKey { path } }
-    } }
-  }
-}
 """
 RUN_IDS = """
 query ($filter: RunsFilter!) {
@@ -296,28 +279,6 @@ class RunningDagster:
         answer = self._ask(NEWEST, limit=limit)
         return [_backfill(each) for each in self._good(answer, "PartitionBackfills")["results"]]
 
-    def failed(self, backfill_id: str) -> dict[str, list[date]]:
-        """Days that it did not make and will not make any more, by table.
-
-        They failed, were canceled, or read one that did; of a backfill that goes on only those of runs that ended.
-
-        Raises:
-            SettingsError: there is none of that id.
-        """
-        told = self.status(backfill_id)
-        made: dict[str, set[date]] = {table: set() for table in told.tables}
-        missed: dict[str, set[date]] = {table: set() for table in told.tables}
-        for run in self._runs(backfill_id):
-            for event in run["assetMaterializations"]:
-                made.setdefault(_name(event["assetKey"]), set()).add(date.fromisoformat(event["partition"]))
-            if run["status"] in ("FAILURE", "CANCELED"):
-                for key in run["assetSelection"]:
-                    missed.setdefault(_name(key), set()).update(_days_of(run))
-        if told.state.has_ended:
-            missed = {table: self._targeted(backfill_id, table) for table in told.tables}
-        left = {table: sorted(days - made[table]) for table, days in missed.items() if table in made}
-        return {table: days for table, days in left.items() if days}
-
     def cancel(
         self,
         backfill_id: str,
@@ -387,24 +348,6 @@ class RunningDagster:
                 "starts both, `dagster-daemon run` the daemon alone."
             )
             raise SettingsError(msg)
-
-    def _targeted(self, backfill_id: str, table: str) -> set[date]:
-        found = self._ask(TARGETED, id=backfill_id, key=_key(table))["partitionsTargetedForAssetKey"] or {}
-        days = {date.fromisoformat(day) for day in found.get("partitionKeys") or ()}
-        for span in found.get("ranges") or ():
-            days.update(days_between(date.fromisoformat(span["start"]), date.fromisoformat(span["end"])))
-        return days
-
-    def _runs(self, backfill_id: str) -> Iterator[Mapping[str, Any]]:
-        filtered = {"tags": [{"key": DAGSTER_BACKFILL_TAG, "value": backfill_id}]}
-        cursor = None
-        while True:
-            answer = self._ask(RUNS, filter=filtered, cursor=cursor, limit=RUNS_PER_PAGE)
-            page = self._good(answer, "Runs")["results"]
-            yield from page
-            if len(page) < RUNS_PER_PAGE:
-                return
-            cursor = page[-1]["runId"]
 
     def _has_unfinished_runs(self, backfill_id: str) -> bool:
         filtered = {"tags": [{"key": DAGSTER_BACKFILL_TAG, "value": backfill_id}], "statuses": UNFINISHED}
@@ -477,13 +420,6 @@ def _backfill(told: Mapping[str, Any]) -> Backfill:
             if each  # an asset without partitions tells other things
         },
     )
-
-
-def _days_of(run: Mapping[str, Any]) -> list[date]:
-    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-    first = tags.get(RANGE_START) or tags.get(PARTITION)
-    last = tags.get(RANGE_END) or tags.get(PARTITION)
-    return days_between(date.fromisoformat(first), date.fromisoformat(last)) if first and last else []
 
 
 def _key(table: str) -> dict[str, list[str]]:

@@ -15,8 +15,8 @@ from typing import Self
 import dagster as dg
 
 from pipeline_assets.errors import LandingUnavailable, PipelineError, SettingsError
-from pipeline_assets.orchestration.changes.ledger import EventLog
-from pipeline_assets.orchestration.graph import key_of
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.reach import Graph, Table, ranges_of
 from pipeline_assets.store.landing import Landing, Look

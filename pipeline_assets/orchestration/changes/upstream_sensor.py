@@ -17,18 +17,18 @@ from typing import Any, Self
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.changes.ledger import (
-    IN_FLIGHT,
+from pipeline_assets.orchestration.backfill.under_way import spots_being_made
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.failures import judgements_of
+from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT, is_retried_by_dagster, newest_runs, recorded_spots
+from pipeline_assets.orchestration.history.tags import (
+    ATTEMPTS_TAG,
+    BECAUSE_TAG,
     PARTITION,
     RANGE_END,
     RANGE_START,
-    EventLog,
-    recorded_spots,
-    spots_being_made,
 )
-from pipeline_assets.orchestration.graph import daily_graph, key_of, last_days
-from pipeline_assets.orchestration.retry.judgement import judgements_of
-from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.reach import Graph, ranges_of
 from pipeline_assets.rules.staleness import (
@@ -44,7 +44,6 @@ from pipeline_assets.rules.staleness import (
 )
 
 NAME = "upstream_sensor"
-BECAUSE_TAG, RUN_KEY_TAG = "pipeline/because", "dagster/run_key"
 REQUESTS_PER_TICK = 25
 LOOKED_UP_PER_TICK = 500
 """Partitions, each with what it reads: their records take half a second."""
@@ -347,17 +346,6 @@ class Tick:
         waiting = reaction.spots(State.HELD, State.RUNNING, State.POSTPONED) | postponed
         memory.waiting = waiting
         memory.forget(reaction.judged.keys() - reaction.spots(State.FAILED) - waiting)
-
-
-def newest_runs(instance: dg.DagsterInstance, run_keys: Collection[str]) -> dict[str, dg.DagsterRun]:
-    """The newest run of each run key, retries by Dagster included."""
-    records = instance.get_run_records(dg.RunsFilter(tags={RUN_KEY_TAG: list(run_keys)}), ascending=True)
-    return {record.dagster_run.tags[RUN_KEY_TAG]: record.dagster_run for record in records}
-
-
-def is_retried_by_dagster(run: dg.DagsterRun) -> bool:
-    """True when the run failed and Dagster will start it again by itself."""
-    return run.status is dg.DagsterRunStatus.FAILURE and run.tags.get("dagster/will_retry") == "true"
 
 
 def _because(judgements: Iterable[Judgement]) -> str:

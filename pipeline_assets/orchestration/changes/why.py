@@ -10,15 +10,13 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.changes.ledger import (
-    IN_FLIGHT,
-    EventLog,
-    spots_being_made,
-    spots_of_run,
-)
-from pipeline_assets.orchestration.changes.upstream_sensor import BECAUSE_TAG, NAME, Memory
-from pipeline_assets.orchestration.graph import daily_graph, key_of, last_days
-from pipeline_assets.orchestration.retry.judgement import judgements_of
+from pipeline_assets.orchestration.backfill.under_way import spots_being_made
+from pipeline_assets.orchestration.changes.upstream_sensor import NAME, Memory
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.failures import judgements_of
+from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT, spots_of_run
+from pipeline_assets.orchestration.history.tags import BECAUSE_TAG, DAGSTER_BACKFILL_TAG, LAUNCHED_BY_TAG
 from pipeline_assets.rules.reach import Graph
 from pipeline_assets.rules.staleness import Answer, Judgement, Made, Spot, State, react
 
@@ -132,9 +130,9 @@ def _launched(run: dg.DagsterRun | None) -> str:
         return "reported from outside of a run"
     if because := run.tags.get(BECAUSE_TAG):
         return f"requested by {NAME}: {because}"
-    if backfill := run.tags.get("dagster/backfill"):
+    if backfill := run.tags.get(DAGSTER_BACKFILL_TAG):
         return f"backfill {backfill}"
-    if run.tags.get("pipeline/launched_by") == "cli":
+    if run.tags.get(LAUNCHED_BY_TAG) == "cli":
         return "pipeline run"
     return "launched by hand"
 

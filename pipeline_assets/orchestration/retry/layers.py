@@ -20,17 +20,9 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.orchestration.retry.judgement import JUDGEMENTS_KEY, Judgement
-from pipeline_assets.orchestration.retry.step import (
-    KIND_TAG,
-    MAX_RETRIES_TAG,
-    RETRY_STEP_FAILURES_TAG,
-    VERDICT_TAG,
-    Failed,
-    Retrying,
-    Step,
-    step_of,
-)
+from pipeline_assets.orchestration.history.failures import JUDGEMENTS_KEY, Judgement
+from pipeline_assets.orchestration.history.tags import KIND_TAG, MAX_RETRIES_TAG, RETRY_STEP_FAILURES_TAG, VERDICT_TAG
+from pipeline_assets.orchestration.retry.step import Failed, Retrying, Step, step_of
 from pipeline_assets.rules.retry import delay_seconds
 
 

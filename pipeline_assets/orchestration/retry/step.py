@@ -13,16 +13,18 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.orchestration.backfill.tags import CONTINUES_TAG
+from pipeline_assets.orchestration.history.tags import (
+    ATTEMPTS_TAG,
+    CONTINUES_TAG,
+    KIND_TAG,
+    MAX_RETRIES_TAG,
+    VERDICT_TAG,
+)
 from pipeline_assets.rules.retry import VERDICTS, Verdict, kind_of, verdict_for
 from pipeline_assets.rules.symptoms import asked_to_wait_seconds
 
 LONGEST_STEP_WAIT_SECONDS = 60.0
 """A step that waits holds its run's place in the queue; another run may have it meanwhile."""
-ATTEMPTS_TAG = "pipeline/attempts"
-"""On a run that is requested again: attempts that were made before it."""
-VERDICT_TAG, KIND_TAG = "pipeline/verdict", "pipeline/kind"
-MAX_RETRIES_TAG, RETRY_STEP_FAILURES_TAG = "dagster/max_retries", "dagster/retry_on_asset_or_op_failure"
 _RETRY_NUMBER_TAG = "dagster/retry_number"
 """Dagster sets it on the runs that its run retries start, and on no other."""
 

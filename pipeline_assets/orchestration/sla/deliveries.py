@@ -5,25 +5,20 @@ No query reads a history: events are asked for by partition, runs by the tags of
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.orchestration.changes.ledger import PARTITION, RANGE_END, RANGE_START
-from pipeline_assets.orchestration.sla.due import due_of
-from pipeline_assets.orchestration.validation import is_daily
+from pipeline_assets.orchestration.asset.due import due_of
+from pipeline_assets.orchestration.history.graph import is_daily
+from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START
 from pipeline_assets.rules.calendar import day_bounds, days_between
+from pipeline_assets.rules.due import Due
 from pipeline_assets.rules.judge import Attempt, Commit, Timeline, is_judged, judge, standing_of, usual_seconds
 from pipeline_assets.rules.reach import ranges_of
-from pipeline_assets.rules.sla import Standing
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from pipeline_assets.rules.due import Due
-    from pipeline_assets.rules.sla import Delivery
+from pipeline_assets.rules.sla import Delivery, Standing
 
 DAYS_AT_ONCE = 90
 """Partitions per query of the event log, which returns a thousand events at most."""

@@ -15,19 +15,17 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import xxhash
 
 from pipeline_assets.errors import LandingUnavailable
 from pipeline_assets.store.http.validators import ALGORITHMS, Validators
 from pipeline_assets.store.local import explained
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 LOCK_POLL_SECONDS = 0.02
 HASH_CHUNK_BYTES = 1 << 20

@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import math
 import ssl
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date, datetime
 from http import HTTPStatus
 from http.client import IncompleteRead
-from typing import TYPE_CHECKING
+
+import requests
 
 from pipeline_assets.errors import AccessDenied, LandingError, LandingMissing, LandingUnavailable, PipelineError
+from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.validators import server_time
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from datetime import date, datetime
+RetryAfter = Callable[[str, datetime], float | None]
 
-    import requests
-
-    from pipeline_assets.store.http.day_url import DayUrl
-
-    RetryAfter = Callable[[str, datetime], float | None]
 
 _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
 _MISSING = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}

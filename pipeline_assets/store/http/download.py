@@ -6,21 +6,16 @@ Belongs here: conditional requests, ranges, and that what came is whole. Does no
 
 from __future__ import annotations
 
+from datetime import date
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+
+import requests
 
 from pipeline_assets.errors import LandingError, LandingUnavailable
-from pipeline_assets.store.http.client import Interrupted
+from pipeline_assets.store.http.cache import Copy, DayCache
+from pipeline_assets.store.http.client import HttpClient, Interrupted
 from pipeline_assets.store.http.validators import Validators, content_range, is_chunked
 from pipeline_assets.store.local import explained
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    import requests
-
-    from pipeline_assets.store.http.cache import Copy, DayCache
-    from pipeline_assets.store.http.client import HttpClient
 
 CHUNK_BYTES = 1 << 18
 _EXPECTED = {

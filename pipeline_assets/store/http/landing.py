@@ -6,31 +6,23 @@ Belongs here: what the pipeline asks of a landing zone, answered by a server and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import requests
 import xxhash
 
 from pipeline_assets.errors import LandingInProgress, LandingMissing, SettingsError
 from pipeline_assets.store.http.cache import Copy, DayCache, fingerprint_of
-from pipeline_assets.store.http.client import HttpClient
+from pipeline_assets.store.http.client import HttpClient, RetryAfter
 from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.download import bring_up_to_date
 from pipeline_assets.store.http.validators import Validators
-from pipeline_assets.store.landing import LandingFile, LandingZone, Look
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import date
-
-    import requests
-
-    from pipeline_assets.store.http.client import RetryAfter
-    from pipeline_assets.store.landing import Landing
+from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, Look
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0

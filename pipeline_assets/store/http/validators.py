@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime
+from typing import Any
 
 ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
 """Names in headers and in hashlib; the first that a server sends is the one that is checked."""

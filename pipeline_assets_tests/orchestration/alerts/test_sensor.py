@@ -18,14 +18,8 @@ from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.alerts import ended_runs
 from pipeline_assets.orchestration.alerts.ended_runs import FIRST_LOOK_SECONDS, RETRY_SECONDS, LookedAt, finished_runs
 from pipeline_assets.orchestration.alerts.sensor import Gatherer, alerts_sensor, missed_slas
-from pipeline_assets.orchestration.runs import (
-    RANGE_END,
-    RANGE_START,
-    PlannedRun,
-    execute,
-    open_instance,
-    was_interrupted,
-)
+from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
+from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance, was_interrupted
 from pipeline_assets.orchestration.sla.judging import sla_sensor
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.checks import Finding, check

@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets_tests.orchestration.backfill.counting import sitecustomize
 from pipeline_assets_tests.support.session import made_once

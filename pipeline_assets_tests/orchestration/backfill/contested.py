@@ -21,8 +21,8 @@ from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.in_process import ThisProcess, carry_out
 from pipeline_assets.orchestration.backfill.standing import standing_of
-from pipeline_assets.orchestration.graph import daily_graph
-from pipeline_assets.orchestration.runs import PlannedRun, execute, open_instance
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
 from pipeline_assets.store import LocalStore, Partition

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline_assets.definitions import defs
-from pipeline_assets.orchestration import daily_run
+from pipeline_assets.orchestration.asset import run as daily_run
 from pipeline_assets_tests.orchestration.backfill.counting.sitecustomize import count
 
 __all__ = ["defs"]

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.store import LocalStore, Partition
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.orchestration.backfill import contested
@@ -32,9 +32,6 @@ from pipeline_assets_tests.orchestration.backfill.checkout import (
 from pipeline_assets_tests.orchestration.backfill.contested import BACKFILL, DAILY, NUMBERS, ROWS
 from pipeline_assets_tests.orchestration.lake import Lake, day
 from pipeline_assets_tests.support.processes import running
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 pytestmark = pytest.mark.slow(20)
 CONTESTED = [day(number) for number in range(contested.LAST + 1)]

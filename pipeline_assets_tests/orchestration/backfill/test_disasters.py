@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.orchestration.backfill.book import Book
-from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.calendar import days_between
 from pipeline_assets_tests.orchestration.backfill.checkout import (
     FIRST,

@@ -19,9 +19,9 @@ from pipeline_assets.errors import LandingError
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.backfill import facts as module
 from pipeline_assets.orchestration.backfill.facts import facts_of
-from pipeline_assets.orchestration.frames import Result
-from pipeline_assets.orchestration.graph import last_days
-from pipeline_assets.orchestration.runs import PlannedRun, execute
+from pipeline_assets.orchestration.history.graph import last_days
+from pipeline_assets.orchestration.partition.frames import Result
+from pipeline_assets.orchestration.process import PlannedRun, execute
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.backfill import Facts
 from pipeline_assets.rules.staleness import NEVER, Made, Spot

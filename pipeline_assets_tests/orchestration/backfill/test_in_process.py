@@ -18,10 +18,10 @@ from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.in_process import Ended, Hand, OtherProcess, Task, ThisProcess, carry_out
 from pipeline_assets.orchestration.backfill.standing import Standing, State, standing_of, state_of
-from pipeline_assets.orchestration.changes.ledger import spots_of_run
-from pipeline_assets.orchestration.parquet_io import ParquetIOManager
+from pipeline_assets.orchestration.history.runs import spots_of_run
+from pipeline_assets.orchestration.partition.io_manager import ParquetIOManager
+from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
 from pipeline_assets.orchestration.progress import DayDone
-from pipeline_assets.orchestration.runs import PlannedRun, execute, failures_of, open_instance
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.dispatch import Dispatch
 from pipeline_assets.rules.plan_file import PlanFile, digest_of

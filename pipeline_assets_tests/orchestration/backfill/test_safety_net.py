@@ -20,9 +20,9 @@ from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
 from pipeline_assets.orchestration.backfill.missed import REASON
 from pipeline_assets.orchestration.backfill.safety_net import CRON, NAME, safety_net
-from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.backfill.through_dagster import Backfill, RunningDagster, State
-from pipeline_assets.orchestration.runs import execute, open_instance, plan_range, selected_keys
+from pipeline_assets.orchestration.history.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
+from pipeline_assets.orchestration.process import execute, open_instance, plan_range, selected_keys
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
 from pipeline_assets.rules.windows import trailing

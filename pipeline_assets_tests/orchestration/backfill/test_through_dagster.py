@@ -13,15 +13,21 @@ from uuid import uuid4
 import pytest
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.backfill.through_dagster import (
     PRIORITY,
-    PRIORITY_TAG,
     Backfill,
     RunningDagster,
     State,
     Targets,
     parts,
+)
+from pipeline_assets.orchestration.history.tags import (
+    BACKFILL_TAG,
+    DAGSTER_BACKFILL_TAG,
+    PLAN_TAG,
+    PRIORITY_TAG,
+    REASON_TAG,
+    SKIP_UNCHANGED_TAG,
 )
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
 from pipeline_assets.rules.reach import Graph
@@ -50,6 +56,13 @@ def server(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="module")
 def dagster(server: Server) -> RunningDagster:
     return RunningDagster(server.url)
+
+
+RUN_TAGS = """
+query ($filter: RunsFilter!) {
+  answer: runsOrError(filter: $filter) { ... on Runs { results { tags { key value } } } }
+}
+"""
 
 
 def planned(numbers: Mapping[str, Sequence[int]]) -> Plan:
@@ -144,7 +157,6 @@ def test_ranges_that_differ_are_one_backfill_that_is_computed_upstream_first_and
     assert {table: (each.total, each.done, each.failed) for table, each in told.tables.items()} == {
         table: (len(days), len(days), 0) for table, days in numbers.items()
     }
-    assert dagster.failed(backfill_id) == {}
     tags = {
         BACKFILL_TAG: "our-id",
         REASON_TAG: "a bug of *two* days",
@@ -153,7 +165,10 @@ def test_ranges_that_differ_are_one_backfill_that_is_computed_upstream_first_and
         PRIORITY_TAG: str(PRIORITY),
     }
     assert tags.items() <= told.tags.items()
-    for run in dagster._runs(backfill_id):
+    of_it = {"tags": [{"key": DAGSTER_BACKFILL_TAG, "value": backfill_id}]}
+    runs = dagster._ask(RUN_TAGS, filter=of_it)["results"]
+    assert runs
+    for run in runs:
         assert tags.items() <= {tag["key"]: tag["value"] for tag in run["tags"]}.items()
 
     assert launch(dagster, targets, "our-id") == backfill_id, "launched once"
@@ -195,7 +210,6 @@ def test_what_reads_a_failed_day_is_not_computed_and_the_failed_alone_can_be_lau
     assert told.state is State.FAILED
     assert done(shop, before) == {"events": [30, 32, 35], "features": [30, 34, 35, 36, 37], "segments": [34, 35]}
     left = {"events": [day(31)], "features": [day(31), day(32), day(33)], "segments": [day(33)]}
-    assert dagster.failed(backfill_id) == left
     assert {table: each.failed for table, each in told.tables.items()} == {
         table: len(days) for table, days in left.items()
     }
@@ -223,13 +237,12 @@ def test_a_canceled_backfill_ends_and_nothing_of_it_starts_afterwards(dagster: R
     shop.ask("events", 60)
     wait_until(lambda: ("done", "events", 60) in shop.journal(), what="the queue to have gone on")
     assert shop.journal()[len(after) :] == [("began", "events", 60), ("done", "events", 60)]
-    assert dagster.failed(backfill_id).keys() == {"events", "sales"}
     with pytest.raises(SettingsError, match=rf"{backfill_id} has ended already \(canceled\)"):
         dagster.cancel(backfill_id)
 
 
 def test_what_a_user_gets_wrong_is_told(dagster: RunningDagster) -> None:
-    for ask in (dagster.status, dagster.failed, dagster.cancel):
+    for ask in (dagster.status, dagster.cancel):
         with pytest.raises(SettingsError, match=r"has no backfill nosuch. `pipeline backfills` lists"):
             ask("nosuch")
     with pytest.raises(SettingsError, match="nothing to compute"):

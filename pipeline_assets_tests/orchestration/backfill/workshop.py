@@ -17,7 +17,7 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
-from pipeline_assets.orchestration.graph import daily_graph
+from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.reach import Graph
 from pipeline_assets.rules.windows import same_day, trailing

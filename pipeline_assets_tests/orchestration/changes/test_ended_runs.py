@@ -12,8 +12,8 @@ import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
-from pipeline_assets.orchestration.changes.upstream_sensor import RUN_KEY_TAG, Asked, Later, Memory
-from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
+from pipeline_assets.orchestration.changes.upstream_sensor import Asked, Later, Memory
+from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, RUN_KEY_TAG
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
 from pipeline_assets.rules.reach import Graph, Table

@@ -13,9 +13,10 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.changes.ledger import IN_FLIGHT, EventLog, running_spots
-from pipeline_assets.orchestration.frames import Result
-from pipeline_assets.orchestration.graph import daily_graph
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT, running_spots
+from pipeline_assets.orchestration.partition.frames import Result
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.rules.windows import same_day

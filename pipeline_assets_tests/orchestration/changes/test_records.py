@@ -12,11 +12,11 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.changes import records
-from pipeline_assets.orchestration.changes.ledger import EventLog
-from pipeline_assets.orchestration.changes.records import newest, run_starts, with_ids
-from pipeline_assets.orchestration.frames import Result
-from pipeline_assets.orchestration.graph import daily_graph
+from pipeline_assets.orchestration.history import materializations as records
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.materializations import newest, run_starts, with_ids
+from pipeline_assets.orchestration.partition.frames import Result
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.staleness import Made
 from pipeline_assets.rules.windows import same_day

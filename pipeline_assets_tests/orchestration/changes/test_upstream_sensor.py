@@ -12,8 +12,9 @@ import pytest
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.changes.upstream_sensor import BECAUSE_TAG, LOOKED_UP_PER_TICK, REQUESTS_PER_TICK
-from pipeline_assets.orchestration.frames import Result
+from pipeline_assets.orchestration.changes.upstream_sensor import LOOKED_UP_PER_TICK, REQUESTS_PER_TICK
+from pipeline_assets.orchestration.history.tags import BECAUSE_TAG
+from pipeline_assets.orchestration.partition.frames import Result
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.windows import arrivals, same_day, trailing
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, SHOP, Lake, day, key, numbers

@@ -21,9 +21,9 @@ import pytest
 
 from pipeline_assets.errors import ContractBroken
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.backfill.tags import CONTINUES_TAG
-from pipeline_assets.orchestration.daily_run import NOTE_EVERY_SECONDS
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START, open_instance
+from pipeline_assets.orchestration.asset.run import NOTE_EVERY_SECONDS
+from pipeline_assets.orchestration.history.tags import CONTINUES_TAG, RANGE_END, RANGE_START
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.orchestration import killed
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, Lake, day, failure, key, numbers
 

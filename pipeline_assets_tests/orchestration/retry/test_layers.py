@@ -17,10 +17,11 @@ import requests
 
 from pipeline_assets import errors
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset, progress
-from pipeline_assets.orchestration.retry.judgement import Judgement, judgements_of
+from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.orchestration.retry.layers import judged
-from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG, Retrying
-from pipeline_assets.orchestration.runs import open_instance
+from pipeline_assets.orchestration.retry.step import Retrying
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.retry import VERDICTS

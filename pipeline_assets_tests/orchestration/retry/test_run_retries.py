@@ -24,9 +24,9 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.auto_run_reexecution import auto_run_reexecution
 
-from pipeline_assets.orchestration.retry.judgement import judgements_of
-from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
-from pipeline_assets.orchestration.runs import RANGE_END, RANGE_START, open_instance
+from pipeline_assets.orchestration.history.failures import judgements_of
+from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, RANGE_END, RANGE_START
+from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.orchestration import retried
 from pipeline_assets_tests.orchestration.lake import QUIET, day, key
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -21,20 +22,16 @@ import pytest
 from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.retry.judgement import Judgement, judgements_of
-from pipeline_assets.orchestration.retry.step import ATTEMPTS_TAG
+from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.store import LocalStore
 from pipeline_assets.store.http.landing import HttpLanding
+from pipeline_assets.store.landing import LandingFile
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, Impatient, day, key
 from pipeline_assets_tests.orchestration.test_outcome import files_of_at_most
 from pipeline_assets_tests.support.misbehaving_server import Answer, MisbehavingServer, busy, misbehaving_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pipeline_assets.store.landing import LandingFile
 
 PROJECT = Path(__file__).resolve().parents[3]
 SILENCE_SECONDS = 0.3

@@ -14,7 +14,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.test_utils import freeze_time
 
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
-from pipeline_assets.orchestration.sla.due import due_metadata
+from pipeline_assets.orchestration.asset.due import due_metadata
 from pipeline_assets.orchestration.sla.judging import sla_report, sla_sensor
 from pipeline_assets.rules.due import by
 from pipeline_assets.rules.sla import Cause, Standing

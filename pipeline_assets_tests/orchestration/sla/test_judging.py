@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dagster._core.test_utils import freeze_time
 
-from pipeline_assets.orchestration.sla.due import due_metadata
+from pipeline_assets.orchestration.asset.due import due_metadata
 from pipeline_assets.orchestration.sla.judging import sla_alerts, sla_sensor
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.due import by

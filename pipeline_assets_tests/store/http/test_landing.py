@@ -8,8 +8,9 @@ import resource
 import signal
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -38,9 +39,6 @@ from pipeline_assets_tests.store.http_zone import (
 )
 from pipeline_assets_tests.support.misbehaving_server import Answer, MisbehavingServer, busy, repr_digest
 from pipeline_assets_tests.support.processes import running
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 SAID: dict[str, dict[str, Any]] = {
     "etag": {},

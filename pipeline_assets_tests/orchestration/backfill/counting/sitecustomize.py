@@ -10,15 +10,13 @@ import importlib.util
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from datetime import date
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
+from datetime import date
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 CALLS = "COUNTED"
-COUNTED = "pipeline_assets.orchestration.daily_run"
+COUNTED = "pipeline_assets.orchestration.asset.run"
 
 
 def count(module: Any) -> None:

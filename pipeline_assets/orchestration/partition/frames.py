@@ -7,16 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from inspect import signature
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
+import pandas as pd
 import pyarrow as pa
 
 from pipeline_assets.errors import ContractBroken
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from pipeline_assets.rules.accounting import Accounting
+from pipeline_assets.rules.accounting import Accounting
 
 
 class FrameKind(Enum):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import dagster as dg
 from pydantic_core import from_json
 
-if TYPE_CHECKING:  # SQLAlchemy takes a sixth of a second to import, which whoever only loads the definitions is spared
-    from pipeline_assets.orchestration.changes.sql_rows import Connect, Rows
+from pipeline_assets.orchestration.history.sql_rows import Connect, Rows
 
 PAGE = 500
 """Events of some 5 kB; and SQLite takes some thousand values in one statement."""
@@ -57,7 +56,7 @@ class Stored:
 
 def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Stored]:
     """The newest materialization of every partition that has one, in no order."""
-    from pipeline_assets.orchestration.changes import sql_rows
+    from pipeline_assets.orchestration.history import sql_rows
 
     connect = _connect(instance)
     if connect is None or sql_rows.was_wiped(connect, key):
@@ -74,7 +73,7 @@ def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Stored]:
 
 def with_ids(instance: dg.DagsterInstance, key: dg.AssetKey, storage_ids: Collection[int]) -> Iterator[Stored]:
     """Those of an asset's materializations that are there, in no order."""
-    from pipeline_assets.orchestration.changes import sql_rows
+    from pipeline_assets.orchestration.history import sql_rows
 
     connect = _connect(instance)
     for start in range(0, len(ids := list(storage_ids)), PAGE):
@@ -87,7 +86,7 @@ def with_ids(instance: dg.DagsterInstance, key: dg.AssetKey, storage_ids: Collec
 
 def run_starts(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, float]:
     """When runs were started, in seconds since 1970; those that are known and were."""
-    from pipeline_assets.orchestration.changes import sql_rows
+    from pipeline_assets.orchestration.history import sql_rows
 
     # As `_connect`.
     connect: Connect | None = getattr(instance.run_storage, "connect", None)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.orchestration.table_keys import KEY_CONSTRAINT
+from pipeline_assets.orchestration.partition.table_keys import KEY_CONSTRAINT
+from pipeline_assets.orchestration.partition.upstream import Inputs
 from pipeline_assets.rules.accounting import Accounting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pipeline_assets.orchestration.upstream import Inputs
-    from pipeline_assets.rules.contract import Contract
-    from pipeline_assets.store import Published
+from pipeline_assets.rules.contract import Contract
+from pipeline_assets.store import Published
 
 PREVIEW_ROWS = 5
 PREVIEW_CELL_CHARACTERS = 60

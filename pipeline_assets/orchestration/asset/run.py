@@ -7,67 +7,32 @@ were committed are recorded.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from pipeline_assets.orchestration import progress
-from pipeline_assets.orchestration.audit import Audit
-from pipeline_assets.orchestration.findings import INPUTS_CHECK, Findings
-from pipeline_assets.orchestration.frames import FrameKind, Result, frame_kinds, streams_of
-from pipeline_assets.orchestration.outcome import Outcome
-from pipeline_assets.orchestration.record import Record, Rewritten
+from pipeline_assets.orchestration.asset.audit import INPUTS_CHECK, Audit, Findings
+from pipeline_assets.orchestration.asset.spec import DailySpec
+from pipeline_assets.orchestration.asset.unchanged import Unchanged
+from pipeline_assets.orchestration.partition.frames import FrameKind, Result, frame_kinds, streams_of
+from pipeline_assets.orchestration.partition.outcome import Outcome
+from pipeline_assets.orchestration.partition.record import Record, Rewritten
+from pipeline_assets.orchestration.partition.staging import StagedRows
+from pipeline_assets.orchestration.partition.upstream import Inputs, Read, Upstream
 from pipeline_assets.orchestration.retry.attempts import Earlier, note, recall
-from pipeline_assets.orchestration.staging import StagedRows
-from pipeline_assets.orchestration.unchanged import Unchanged
-from pipeline_assets.orchestration.upstream import Inputs, Upstream
+from pipeline_assets.orchestration.retry.step import Step
 from pipeline_assets.rules.windows import same_day
-from pipeline_assets.store import Partition
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.orchestration.retry.step import Step
-    from pipeline_assets.orchestration.upstream import Read
-    from pipeline_assets.rules.checks import Check
-    from pipeline_assets.rules.contract import Contract
-    from pipeline_assets.rules.windows import Window
-    from pipeline_assets.store import LocalStore, Version
+from pipeline_assets.store import LocalStore, Partition, Version
 
 LOG_EVERY_SECONDS = 5.0
 NOTE_EVERY_SECONDS = 1.0
 """So much work is lost with a worker that is killed; a note takes a few milliseconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class DailySpec:
-    """What the author of a daily asset stated. The first contract is the main table's."""
-
-    function: Callable[..., Any]
-    contracts: Mapping[str, Contract]
-    asset_keys: Mapping[str, dg.AssetKey]
-    windows: Mapping[str, Window]
-    deps: Sequence[str]
-    """Upstream assets that the function reads by itself."""
-    params: Mapping[str, Any]
-    checks: tuple[Check, ...]
-    drops_rows: bool
-    dead_letter: str | None
-    timezone: str
-    code_version: str
-
-    @property
-    def main(self) -> str:
-        """Name of the main table."""
-        return next(iter(self.contracts))
-
-    def partition(self, table: str, day: date) -> Partition:
-        """Where the store keeps that day of the table."""
-        return Partition("/".join(self.asset_keys[table].path), day)
 
 
 @dataclass(slots=True)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline_assets.errors import ContractBroken, PartitionMissing
-from pipeline_assets.orchestration.frames import FrameKind, to_pandas
-from pipeline_assets.store import Partition
+from pipeline_assets.orchestration.partition.frames import FrameKind, to_pandas
+from pipeline_assets.rules.windows import Window
+from pipeline_assets.store import LocalStore, Partition, Pinned
 from pipeline_assets.store.parquet import read_batches, read_table, uncompressed_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.rules.windows import Window
-    from pipeline_assets.store import LocalStore, Pinned
 
 KEPT_BYTES = 128 << 20
 """Decoded partitions that are kept for the next day of a range; a window of small days fits, a huge day streams."""

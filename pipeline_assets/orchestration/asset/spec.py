@@ -1,37 +1,52 @@
-"""What cannot work is refused where it is defined, before anything runs."""
+"""What the author of a daily asset stated, and what of it cannot work."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.orchestration.frames import frame_kinds
+from pipeline_assets.orchestration.history.graph import described, is_daily
+from pipeline_assets.orchestration.partition.frames import frame_kinds
+from pipeline_assets.rules.checks import Check
+from pipeline_assets.rules.contract import Contract
+from pipeline_assets.rules.windows import Window
+from pipeline_assets.store import Partition
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-    from pipeline_assets.orchestration.daily_run import DailySpec
+@dataclass(frozen=True, slots=True)
+class DailySpec:
+    """What the author of a daily asset stated. The first contract is the main table's."""
+
+    function: Callable[..., Any]
+    contracts: Mapping[str, Contract]
+    asset_keys: Mapping[str, dg.AssetKey]
+    windows: Mapping[str, Window]
+    deps: Sequence[str]
+    """Upstream assets that the function reads by itself."""
+    params: Mapping[str, Any]
+    checks: tuple[Check, ...]
+    drops_rows: bool
+    dead_letter: str | None
+    timezone: str
+    code_version: str
+
+    @property
+    def main(self) -> str:
+        """Name of the main table."""
+        return next(iter(self.contracts))
+
+    def partition(self, table: str, day: date) -> Partition:
+        """Where the store keeps that day of the table."""
+        return Partition("/".join(self.asset_keys[table].path), day)
+
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
-
-
-def is_daily(partitions_def: dg.PartitionsDefinition | None) -> bool:
-    """True for days from midnight to midnight, named YYYY-MM-DD."""
-    return (
-        isinstance(partitions_def, dg.TimeWindowPartitionsDefinition)
-        and partitions_def.cron_schedule == "0 0 * * *"
-        and partitions_def.fmt == "%Y-%m-%d"
-    )
-
-
-def described(partitions_def: dg.PartitionsDefinition | None) -> str:
-    """What partitions there are instead."""
-    if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
-        return f"cron {partitions_def.cron_schedule}, named {partitions_def.fmt}"
-    return "none" if partitions_def is None else f"a {type(partitions_def).__name__}"
 
 
 def problems_of(spec: DailySpec, partitions_def: dg.PartitionsDefinition, *, states_version: bool) -> Iterator[str]:

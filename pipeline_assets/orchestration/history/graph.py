@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.orchestration.validation import is_daily
 from pipeline_assets.rules.reach import Graph, Table
 from pipeline_assets.rules.windows import Window
 
@@ -77,3 +76,19 @@ def has_days(partitions: dg.PartitionsDefinition | None) -> bool:
 def _days_per_run(policy: dg.BackfillPolicy | None) -> int | None:
     """As Dagster's backfills have it: an asset without a policy is made for one day at a time."""
     return 1 if policy is None else policy.max_partitions_per_run
+
+
+def is_daily(partitions_def: dg.PartitionsDefinition | None) -> bool:
+    """True for days from midnight to midnight, named YYYY-MM-DD."""
+    return (
+        isinstance(partitions_def, dg.TimeWindowPartitionsDefinition)
+        and partitions_def.cron_schedule == "0 0 * * *"
+        and partitions_def.fmt == "%Y-%m-%d"
+    )
+
+
+def described(partitions_def: dg.PartitionsDefinition | None) -> str:
+    """What partitions there are instead."""
+    if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
+        return f"cron {partitions_def.cron_schedule}, named {partitions_def.fmt}"
+    return "none" if partitions_def is None else f"a {type(partitions_def).__name__}"

@@ -7,25 +7,19 @@ its inputs at that moment.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import date
 
 import dagster as dg
 
-from pipeline_assets.orchestration.changes.ledger import EventLog
-from pipeline_assets.orchestration.record import Rewritten
-from pipeline_assets.orchestration.upstream import Inputs
+from pipeline_assets.orchestration.asset.spec import DailySpec
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.partition.record import Rewritten
+from pipeline_assets.orchestration.partition.upstream import Inputs, Upstream
 from pipeline_assets.rules.reach import Graph, Table
-from pipeline_assets.store import Partition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
-
-    from pipeline_assets.orchestration.daily_run import DailySpec
-    from pipeline_assets.orchestration.upstream import Upstream
-    from pipeline_assets.rules.staleness import Made
-    from pipeline_assets.store import LocalStore
+from pipeline_assets.rules.staleness import Made
+from pipeline_assets.store import LocalStore, Partition
 
 RECORDS_PER_QUERY = 500
 """SQLite takes some thousand values in one statement."""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline_assets.errors import ContractBroken, PipelineError
-from pipeline_assets.orchestration.frames import FrameKind, is_stream, tables_of, to_pandas
-from pipeline_assets.orchestration.record import markdown
-from pipeline_assets.rules.contract import Audit
+from pipeline_assets.orchestration.partition.frames import FrameKind, is_stream, tables_of, to_pandas
+from pipeline_assets.orchestration.partition.record import markdown
+from pipeline_assets.rules.contract import Audit, Contract
+from pipeline_assets.store import Staged
 from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_table
-
-if TYPE_CHECKING:
-    from pipeline_assets.rules.contract import Contract
-    from pipeline_assets.store import Staged
 
 
 @dataclass(slots=True)

@@ -6,15 +6,13 @@ an asset look fresh. It is a signal; what is judged stands in `judging.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from pipeline_assets.rules.due import WEEKDAYS, Due, due_from_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DUE_METADATA = "pipeline/due"
 _DAY = timedelta(days=1)

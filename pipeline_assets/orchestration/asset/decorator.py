@@ -14,16 +14,16 @@ from typing import Any, Required, TypedDict, Unpack, overload
 
 import dagster as dg
 
-from pipeline_assets.orchestration.backfill.tags import SKIP_UNCHANGED_TAG
-from pipeline_assets.orchestration.daily_run import DailyRun, DailySpec
-from pipeline_assets.orchestration.findings import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK
-from pipeline_assets.orchestration.parquet_io import ParquetIOManager
-from pipeline_assets.orchestration.record import table_schema
+from pipeline_assets.orchestration.asset.audit import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK
+from pipeline_assets.orchestration.asset.due import due_metadata, freshness_policy
+from pipeline_assets.orchestration.asset.run import DailyRun
+from pipeline_assets.orchestration.asset.spec import DailySpec, problems_of
+from pipeline_assets.orchestration.history.tags import SKIP_UNCHANGED_TAG
+from pipeline_assets.orchestration.partition.io_manager import ParquetIOManager
+from pipeline_assets.orchestration.partition.record import table_schema
+from pipeline_assets.orchestration.partition.upstream import Upstream
 from pipeline_assets.orchestration.retry.layers import judged
 from pipeline_assets.orchestration.retry.step import begin, step_of
-from pipeline_assets.orchestration.sla.due import due_metadata, freshness_policy
-from pipeline_assets.orchestration.upstream import Upstream
-from pipeline_assets.orchestration.validation import problems_of
 from pipeline_assets.rules.checks import Check
 from pipeline_assets.rules.code_version import code_version as derived_code_version
 from pipeline_assets.rules.contract import Contract

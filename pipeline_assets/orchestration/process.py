@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.graph import daily_graph
-from pipeline_assets.orchestration.retry.judgement import INTERRUPTS, message_of
+from pipeline_assets.orchestration.history.failures import INTERRUPTS, message_of
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, RANGE_END, RANGE_START
 from pipeline_assets.rules.reach import Table, days_to_compute, ranges_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
-    from pathlib import Path
-
-    from pipeline_assets.store import LocalStore
-
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+from pipeline_assets.store import LocalStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ def execute(
         tags={
             RANGE_START: run.first.isoformat(),
             RANGE_END: run.last.isoformat(),
-            "pipeline/launched_by": "cli",
+            LAUNCHED_BY_TAG: "cli",
             **(tags or {}),
         },
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

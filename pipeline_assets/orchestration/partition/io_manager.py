@@ -7,33 +7,29 @@ range, cuts it into days (`cut`); it loads any daily partition for any asset, by
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from pipeline_assets.errors import ContractBroken, PartitionMismatch, PartitionMissing, SettingsError
-from pipeline_assets.orchestration.cut import DAY_COLUMN_KEY, frames_by_day
-from pipeline_assets.orchestration.frames import FrameKind, frame_kind, to_pandas
-from pipeline_assets.orchestration.outcome import Outcome
-from pipeline_assets.orchestration.record import Record
+from pipeline_assets.orchestration.history.graph import described, is_daily
+from pipeline_assets.orchestration.partition.cut import DAY_COLUMN_KEY, frames_by_day
+from pipeline_assets.orchestration.partition.frames import FrameKind, frame_kind, to_pandas
+from pipeline_assets.orchestration.partition.outcome import Outcome
+from pipeline_assets.orchestration.partition.record import Record
+from pipeline_assets.orchestration.partition.staging import StagedRows, located
+from pipeline_assets.orchestration.partition.upstream import Upstream, common_schema, conformed
 from pipeline_assets.orchestration.retry.layers import judged
 from pipeline_assets.orchestration.retry.step import Retrying, step_of
-from pipeline_assets.orchestration.staging import StagedRows, located
-from pipeline_assets.orchestration.upstream import Upstream, common_schema, conformed
-from pipeline_assets.orchestration.validation import described, is_daily
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.store import LocalStore, Partition, Version
 from pipeline_assets.store.parquet import read_batches, read_table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pipeline_assets.store import Version
 
 LISTED_DAYS = 10
 

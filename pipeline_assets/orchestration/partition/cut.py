@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline_assets.errors import PartitionMismatch
-from pipeline_assets.orchestration.frames import tables_of
+from pipeline_assets.orchestration.partition.frames import tables_of
 from pipeline_assets.rules.calendar import day_bounds, zone
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import date
 
 DAY_COLUMN_KEY = "day_column"
 """Asset metadata: the date or timestamp column by which the frame of a range is cut into days."""

@@ -10,32 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import takewhile
-from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.orchestration.changes.records import BYTES, ROWS, Stored, newest, of_record, with_ids
-from pipeline_assets.orchestration.graph import key_of
-from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.orchestration.history.graph import key_of
+from pipeline_assets.orchestration.history.materializations import BYTES, ROWS, Stored, newest, of_record, with_ids
 from pipeline_assets.rules.reach import Graph
-from pipeline_assets.rules.staleness import Made, Spot
+from pipeline_assets.rules.staleness import Made
 
-PARTITION, RANGE_START, RANGE_END = (
-    "dagster/partition",
-    "dagster/asset_partition_range_start",
-    "dagster/asset_partition_range_end",
-)
-IN_FLIGHT = (
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
 REPORTS_PER_PARTITION = 50
 """How many reports without a digest may lie above the newest one that has it."""
-NEWEST_BACKFILLS = 20
-"""Backfills end after hours, so an open one is among the newest."""
 
 
 @dataclass(slots=True)
@@ -149,61 +133,6 @@ class EventLog:
             self._started[stored.run_id] = {each.step_key: each.timestamp for each in reversed(starts)}
         began = self._started[stored.run_id].get(stored.step_key)
         return None if began is None else datetime.fromtimestamp(began, UTC)
-
-
-def spots_of_run(graph: Graph, run: dg.DagsterRun) -> set[Spot]:
-    """Partitions that a run makes, by the leading tables of their steps."""
-    tables = set(graph.steps)
-    if run.asset_selection is not None:
-        tables &= {key.to_user_string() for key in run.asset_selection}
-    first = run.tags.get(RANGE_START) or run.tags.get(PARTITION)
-    last = run.tags.get(RANGE_END) or run.tags.get(PARTITION)
-    try:
-        days = days_between(date.fromisoformat(first), date.fromisoformat(last)) if first and last else []
-    except ValueError:
-        return set()  # partitions of something that is not daily
-    return {Spot(graph.lead(table), day) for table in tables - graph.sources for day in days}
-
-
-def running_spots(instance: dg.DagsterInstance, graph: Graph) -> set[Spot]:
-    """Partitions of all runs that have not ended, whoever launched them."""
-    records = instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT)))
-    return {spot for record in records for spot in spots_of_run(graph, record.dagster_run)}
-
-
-def recorded_spots(instance: dg.DagsterInstance, graph: Graph, run_id: str) -> set[Spot]:
-    """Partitions that a run has recorded, by the leading tables of their steps."""
-    spots = set()
-    for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.ASSET_MATERIALIZATION}):
-        event = entry.get_dagster_event()
-        if event.asset_key is not None and (table := event.asset_key.to_user_string()) in graph.tables:
-            with suppress(ValueError):
-                spots.add(Spot(graph.lead(table), date.fromisoformat(event.partition or "")))
-    return spots
-
-
-def spots_being_made(instance: dg.DagsterInstance, graph: Graph, assets: Any) -> set[Spot]:
-    """Partitions that somebody makes or will still make: runs, backfills of Dagster's, backfills of commands.
-
-    Args:
-        assets: Dagster's asset graph.
-    """
-    from pipeline_assets.orchestration.backfill.book import spots_under_way  # a sensor's, not every run's
-
-    return running_spots(instance, graph) | _backfilled_spots(instance, graph, assets) | spots_under_way(instance)
-
-
-def _backfilled_spots(instance: dg.DagsterInstance, graph: Graph, assets: Any) -> set[Spot]:
-    """Of Dagster's: it asks for its own downstream, in its own order."""
-    spots = set()
-    for backfill in instance.get_backfills(limit=NEWEST_BACKFILLS):
-        if backfill.status.value != "REQUESTED" or not backfill.is_asset_backfill:
-            continue
-        to_come = backfill.get_asset_backfill_data(assets).get_targeted_partitions_without_materialization_status()
-        for key, partition in to_come.iterate_asset_partitions():
-            if (table := key.to_user_string()) in graph.tables and partition:
-                spots.add(Spot(graph.lead(table), date.fromisoformat(partition)))
-    return spots
 
 
 def _digests(days: object) -> dict[date, str] | None:

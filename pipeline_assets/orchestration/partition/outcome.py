@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from datetime import date
+from typing import Generic, TypeVar
+
+import dagster as dg
 
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.orchestration.retry.layers import Failures, raised_for
 from pipeline_assets.orchestration.retry.step import Failed, Step
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from datetime import date
-
-    import dagster as dg
 
 DESCRIBED_DAYS = 20
 """Failed days whose reasons are told; the others are named in the metadata, with their reasons in the log."""

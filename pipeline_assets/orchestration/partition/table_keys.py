@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
 
 KEY_CONSTRAINT = "key"
 """Of the columns that tell a row together. Dagster's own `unique` is of one column by itself."""

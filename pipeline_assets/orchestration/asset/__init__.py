@@ -1,0 +1,1 @@
+"""A pure function of one day as a Dagster asset."""

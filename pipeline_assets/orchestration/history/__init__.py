@@ -1,0 +1,1 @@
+"""What Dagster knows: its graph, its tags, its runs, its event log, and what failed."""

@@ -1,0 +1,57 @@
+"""Runs as Dagster has them: which partitions they make, have made, and were requested for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import date
+
+import dagster as dg
+
+from pipeline_assets.orchestration.history.tags import RUN_KEY_TAG, WILL_RETRY, days_of_tags
+from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.staleness import Spot
+
+IN_FLIGHT = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def spots_of_run(graph: Graph, run: dg.DagsterRun) -> set[Spot]:
+    """Partitions that a run makes, by the leading tables of their steps."""
+    tables = set(graph.steps)
+    if run.asset_selection is not None:
+        tables &= {key.to_user_string() for key in run.asset_selection}
+    return {Spot(graph.lead(table), day) for table in tables - graph.sources for day in days_of_tags(run.tags)}
+
+
+def running_spots(instance: dg.DagsterInstance, graph: Graph) -> set[Spot]:
+    """Partitions of all runs that have not ended, whoever launched them."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT)))
+    return {spot for record in records for spot in spots_of_run(graph, record.dagster_run)}
+
+
+def recorded_spots(instance: dg.DagsterInstance, graph: Graph, run_id: str) -> set[Spot]:
+    """Partitions that a run has recorded, by the leading tables of their steps."""
+    spots = set()
+    for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.ASSET_MATERIALIZATION}):
+        event = entry.get_dagster_event()
+        if event.asset_key is not None and (table := event.asset_key.to_user_string()) in graph.tables:
+            with suppress(ValueError):
+                spots.add(Spot(graph.lead(table), date.fromisoformat(event.partition or "")))
+    return spots
+
+
+def newest_runs(instance: dg.DagsterInstance, run_keys: Collection[str]) -> dict[str, dg.DagsterRun]:
+    """The newest run of each run key, retries by Dagster included."""
+    records = instance.get_run_records(dg.RunsFilter(tags={RUN_KEY_TAG: list(run_keys)}), ascending=True)
+    return {record.dagster_run.tags[RUN_KEY_TAG]: record.dagster_run for record in records}
+
+
+def is_retried_by_dagster(run: dg.DagsterRun) -> bool:
+    """True when the run failed and Dagster will start it again by itself."""
+    return run.status is dg.DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY) == "true"

@@ -1,0 +1,1 @@
+"""One partition from frame to commit, and back."""
