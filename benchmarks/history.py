@@ -24,7 +24,7 @@ from benchmarks.measure import CannotRunError
 from pipeline_assets.orchestration.changes.landing_sensor import report
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of
 from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
-from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.store.landing import LandingZone
 
 HEADER = "event_id,user_id,event_type,amount,event_time"

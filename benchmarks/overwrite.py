@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -23,7 +22,8 @@ from benchmarks.event_tables import DAY, WIDE_EVENTS, event_rows
 from benchmarks.measure import Figure, Target, compared, interleaved
 from benchmarks.write import commit_table
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore
 
 ROWS, FEW, MANY = 100, 10, 3650
 ROUNDS = 60
@@ -52,7 +52,7 @@ def _table_of(days: int, root: Path) -> LocalStore:
     commit_table(store, event_rows(ROWS, seed=0))
     partition = Partition("wide_events", DAY)
     for ago in range(1, days):
-        copy = Path(store.uri(replace(partition, day=DAY - timedelta(days=ago))))
+        copy = Path(store.uri(partition._replace(key=DAY - timedelta(days=ago))))
         copy.parent.mkdir()
         shutil.copyfile(store.uri(partition), copy)
     return store

@@ -28,9 +28,10 @@ from pipeline_assets.assets.raw_events import LANDING
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.process import open_instance
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Action, Ask, Mode, Plan, plan
-from pipeline_assets.rules.reach import Graph
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.rules.graph import Graph
+from pipeline_assets.store import LocalStore
 from pipeline_assets.store.landing import LandingZone
 
 TABLES, ROUNDS = 8, 5
@@ -84,10 +85,10 @@ class Built:
         with open_instance(self.folder) as instance:
             facts = facts_of(instance, self.defs.resolve_asset_graph(), store, {LANDING: zone})
         planned = plan(self.graph, Ask(Mode.FULL, leads, (), force=force), facts)
-        days = len(facts.made[LANDING])
+        days = len(facts.records[LANDING])
         wanted = days * len(leads) if force else 0
-        if len(planned.spots(Action.COMPUTE)) != wanted or sum(map(len, facts.heads.values())) != days * TABLES:
-            msg = f"of {days} days of {len(leads)} steps {len(planned.spots(Action.COMPUTE))} are to be computed"
+        if len(planned.partitions(Action.COMPUTE)) != wanted or sum(map(len, facts.heads.values())) != days * TABLES:
+            msg = f"of {days} days of {len(leads)} steps {len(planned.partitions(Action.COMPUTE))} are to be computed"
             raise CannotRunError(msg)
         return planned
 

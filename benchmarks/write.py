@@ -23,7 +23,8 @@ from benchmarks.event_tables import DAY, WIDE_EVENTS, event_rows
 from benchmarks.measure import Figure, Target, compared, interleaved
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.partition.staging import StagedRows
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore
 
 ROWS, ROUNDS = 1_000_000, 7
 TARGETS = (

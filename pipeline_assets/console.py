@@ -12,7 +12,7 @@ from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline_assets.orchestration.progress import DayDone
+from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.report.words import duration
 
 PIPE_WIDTH = 160
@@ -42,7 +42,7 @@ class Tally:
     failed: int = 0
     seconds: float = 0.0
 
-    def add(self, event: DayDone) -> None:
+    def add(self, event: FinishedDay) -> None:
         """Count one finished day."""
         self.days += 1
         self.read += event.read
@@ -85,7 +85,7 @@ class RunView:
     def __exit__(self, *raised: object) -> None:
         self._progress.stop()
 
-    def day_done(self, event: DayDone) -> None:
+    def day_done(self, event: FinishedDay) -> None:
         """Show one finished day."""
         tally = self.tallies[event.table]
         tally.add(event)
@@ -155,7 +155,7 @@ class BackfillView:
         """Print a line above the bar."""
         self._console.print(sentence, markup=False)
 
-    def day_done(self, event: DayDone) -> None:
+    def day_done(self, event: FinishedDay) -> None:
         """Count one finished partition."""
         self._failed += event.error is not None
         self._done[event.table] += event.error is None

@@ -19,8 +19,8 @@ from pipeline_assets.orchestration.alerts.sensor import alerts_sensor, missed_sl
 from pipeline_assets.orchestration.backfill.safety_net import safety_net
 from pipeline_assets.orchestration.changes.landing_sensor import landing_sensor, rescan_job
 from pipeline_assets.orchestration.changes.upstream_sensor import upstream_sensor
-from pipeline_assets.orchestration.sla.judging import sla_sensor
 from pipeline_assets.orchestration.sla.on_time import on_time_check
+from pipeline_assets.orchestration.sla.sensor import sla_sensor
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.settings import Settings, load_settings, project_root
 from pipeline_assets.store.http.landing import open_landing

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,36 @@ ROOT = PACKAGE.parent
 
 HEAVY = {"boto3", "mlflow", "pandera", "ray", "sklearn"}
 MAY_IMPORT_SETTINGS = {"pipeline_assets.settings", "pipeline_assets.definitions"}
+GROUND = {"errors", "partition", "record"}
 LAYERS = {
     "errors": set[str](),
-    "store": {"errors"},
-    "rules": {"errors"},
-    "orchestration": {"errors", "store", "rules"},
-    "report": {"errors", "rules", "store"},
-    "assets": {"errors", "store", "rules", "orchestration", "report"},
-    "settings": {"errors", "store", "rules"},
+    "partition": set[str](),
+    "record": set[str](),
+    "store": set[str](),
+    "rules": set[str](),
+    "orchestration": {"store", "rules"},
+    "report": {"rules", "store"},
+    "assets": {"store", "rules", "orchestration", "report"},
+    "settings": {"store", "rules"},
     # Stands beside the pipeline: it writes landing files that any reader could have got from anywhere.
-    "demo": {"errors"},
-    "console": {"errors", "rules", "report", "orchestration"},
+    "demo": set[str](),
+    "console": {"rules", "report", "orchestration"},
 }
-"""Which parts of the package a part may import besides itself; definitions and cli put everything together."""
-NO_DAGSTER = {"errors", "store", "rules", "report", "settings", "demo"}
+"""Which parts of the package a part may import besides itself and the ground; definitions and cli put all together."""
+ORCHESTRATION = [
+    "finished_days",
+    "history",
+    "retry",
+    "partition",
+    "asset",
+    "process",
+    "changes",
+    "backfill",
+    "sla",
+    "alerts",
+]
+"""The inside of orchestration, from the ground up: each imports only what stands before it."""
+NO_DAGSTER = {"errors", "partition", "record", "store", "rules", "report", "settings", "demo"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +109,7 @@ def test_the_imports_of_the_package_are_found() -> None:
 
 @pytest.mark.parametrize("part", LAYERS)
 def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
-    allowed = LAYERS[part] | {part}
+    allowed = LAYERS[part] | {part} | (set() if part in GROUND else GROUND)
     wrong = [
         str(each)
         for each in IMPORTS
@@ -100,6 +117,32 @@ def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
     ]
 
     assert wrong == []
+
+
+def test_inside_orchestration_nothing_imports_what_stands_above_it() -> None:
+    def place(module: str) -> int:
+        return ORCHESTRATION.index([*module.split("."), "", ""][2])
+
+    inside = [each for each in IMPORTS if each.is_of("pipeline_assets.orchestration")]
+    within = [each for each in inside if each.importer.count(".") > 1 and layer(each.importer) == "orchestration"]
+    assert [str(each) for each in within if place(each.name) > place(each.importer)] == []
+    assert {each.importer.split(".")[2] for each in within} >= set(ORCHESTRATION) - {"finished_days"}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Whether at module level, in a function or for types only."""
+    known = modules().keys()
+    imported: dict[str, set[str]] = {name: set() for name in known}
+    for each in IMPORTS:
+        target = each.name if each.name in known else each.name.rpartition(".")[0]
+        if target in known and target != each.importer:
+            imported[each.importer].add(target)
+    circle: list[str] = []
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert circle == []
 
 
 def test_every_part_has_a_place_among_the_layers() -> None:
@@ -143,7 +186,7 @@ def test_nothing_private_of_dagster_is_used_but_to_launch_a_backfill() -> None:
     private = [each for each in IMPORTS if each.name.startswith("dagster") and "._" in each.name]
 
     # Nothing public launches a backfill of different days per table without a webserver.
-    assert {each.importer for each in private} == {"pipeline_assets.orchestration.backfill.missed"}
+    assert {each.importer for each in private} == {"pipeline_assets.orchestration.backfill.safety_net_run"}
 
 
 def test_heavy_modules_are_imported_where_they_are_used() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.orchestration.partition.record import table_schema
-from pipeline_assets.orchestration.sla.judging import sla_report
+from pipeline_assets.orchestration.partition.materialization import table_schema
+from pipeline_assets.orchestration.sla.sensor import sla_report
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.sla import SlaReport
 from pipeline_assets.store.page import FOLDER, write_page

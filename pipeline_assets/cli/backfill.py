@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from pipeline_assets.cli.asking import FORMAT, asking, given_options
-from pipeline_assets.cli.carrying import book_of, end_carrying_out, list_failures, print_json, summary
-from pipeline_assets.cli.opened import EXIT_INTERRUPTED, GivenPath
+from pipeline_assets.cli.context import EXIT_INTERRUPTED, GivenPath
+from pipeline_assets.cli.execution import book_of, end_carrying_out, list_failures, print_json, summary
+from pipeline_assets.cli.options import FORMAT, given_options, plan_options
 from pipeline_assets.cli.plan import DAYS_PER_RUN
-from pipeline_assets.cli.planning import Project, check_current, opened, read_plan, show_plan
+from pipeline_assets.cli.project import Project, check_current, open_project, read_plan, show_plan
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.book import Book, Booked
+from pipeline_assets.orchestration.backfill.book import Backfill, Book
 from pipeline_assets.rules.plan_file import PlanFile
 
 PARALLEL = 1
@@ -25,7 +25,7 @@ PARALLEL = 1
 
 @click.command()
 @click.argument("plan_file", required=False, type=GivenPath(dir_okay=False, path_type=Path))
-@asking
+@plan_options
 @click.option("--resume", is_flag=True, help="Go on with the newest backfill that was stopped or killed.")
 @click.option("--id", "backfill_id", help="With --resume: which one.")
 @click.option("--dagster", "there", is_flag=True, help="Have the running Dagster (PIPELINE_DAGSTER_URL) do it.")
@@ -59,17 +59,15 @@ def backfill(
     _check_combination(plan_file, given_options(asked), resume=resume, backfill_id=backfill_id, there=there)
     if there:
         _check_not_sized(sized)
-    with opened() as project:
+    with open_project() as project:
         project.store.check_writable()
         book = book_of(project)
         if resume:
-            booked = _to_resume(project, book, backfill_id)
-            if booked.where == IN_DAGSTER:
+            begun = _to_resume(project, book, backfill_id)
+            if begun.where == IN_DAGSTER:
                 _check_not_sized(sized)
-            booked = replace(
-                booked, days_per_run=days_per_run or booked.days_per_run, parallel=parallel or booked.parallel
-            )
-            end_carrying_out(project, book, booked, form)
+            begun = replace(begun, days_per_run=days_per_run or begun.days_per_run, parallel=parallel or begun.parallel)
+            end_carrying_out(project, book, begun, form)
             return
         now = datetime.now(UTC)
         if plan_file is None:
@@ -78,8 +76,8 @@ def backfill(
         else:
             file = read_plan(plan_file)
             check_current(project, file, plan_file)
-        booked = _drafted(file, now, IN_DAGSTER if there else IN_PROCESS, days_per_run, parallel)
-        _begin(project, book, booked, form, yes=yes)
+        begun = _drafted(file, now, IN_DAGSTER if there else IN_PROCESS, days_per_run, parallel)
+        _begin(project, book, begun, form, yes=yes)
 
 
 @click.command()
@@ -93,87 +91,87 @@ def retry(backfill_id: str, *, yes: bool, form: str) -> None:
 
     Exit status: as `pipeline backfill`.
     """
-    from pipeline_assets.orchestration.backfill.standing import State, standing_of, state_of
+    from pipeline_assets.orchestration.backfill.progress import BackfillStatus, progress_of, status_of
     from pipeline_assets.rules.backfill import only
     from pipeline_assets.rules.dispatch import held_by
     from pipeline_assets.rules.plan_file import PlanFile, digest_of
 
-    with opened() as project:
+    with open_project() as project:
         project.store.check_writable()
         book = book_of(project)
         before = book.get(backfill_id)
-        standing = standing_of(project.instance, project.graph, before)
-        state = state_of(project.instance, book, before, standing)
-        if state is State.RUNNING:
+        progress = progress_of(project.instance, project.graph, before)
+        status = status_of(project.instance, book, before, progress)
+        if status is BackfillStatus.RUNNING:
             msg = f"backfill {before.backfill_id} is running; retry what failed of it when it has ended"
             raise SettingsError(msg)
-        if not standing.failed:
-            msg = f"nothing of backfill {before.backfill_id} failed: it is {state.value}"
+        if not progress.failed:
+            msg = f"nothing of backfill {before.backfill_id} failed: it is {status.value}"
             raise SettingsError(msg)
-        taken = {*standing.failed, *held_by(project.graph, standing.failed, standing.left)}
+        taken = {*progress.failed, *held_by(project.graph, progress.failed, progress.left)}
         planned = only(before.file.plan, taken)
         present = project.code_versions()
         planned = replace(planned, code_versions={lead: present[lead] for lead in planned.order if lead in present})
         now = datetime.now(UTC)
         file = PlanFile(planned, now, digest_of(planned))
-        booked = replace(
+        begun = replace(
             _drafted(file, now, before.where, before.days_per_run, before.parallel), retries=before.backfill_id
         )
         if form == "text":
             list_failures(summary(project, book, before)["failures"])
-        _begin(project, book, booked, form, yes=yes)
+        _begin(project, book, begun, form, yes=yes)
 
 
-def _begin(project: Project, book: Book, booked: Booked, form: str, *, yes: bool) -> None:
+def _begin(project: Project, book: Book, begun: Backfill, form: str, *, yes: bool) -> None:
     from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
-    from pipeline_assets.orchestration.backfill.through_dagster import RunningDagster
+    from pipeline_assets.orchestration.backfill.webserver import RunningDagster
 
-    planned = booked.file.plan
-    show_plan(planned, runs=_runs(project, booked), on_stderr=form == "json")
-    if not planned.spots():
+    planned = begun.file.plan
+    show_plan(planned, runs=_runs(project, begun), on_stderr=form == "json")
+    if not planned.partitions():
         if form == "json":
-            print_json({**summary(project, book, booked), "backfill_id": None, "took_seconds": 0.0})
+            print_json({**summary(project, book, begun), "backfill_id": None, "took_seconds": 0.0})
         return
-    if booked.where == IN_DAGSTER:
+    if begun.where == IN_DAGSTER:
         RunningDagster(project.settings.dagster_url).backfills(limit=1)  # before it is written down as begun
     _confirm(yes=yes)
-    book.add(booked)
-    end_carrying_out(project, book, booked, form)
+    book.add(begun)
+    end_carrying_out(project, book, begun, form)
 
 
-def _drafted(file: PlanFile, now: datetime, where: str, days_per_run: int | None, parallel: int | None) -> Booked:
-    from pipeline_assets.orchestration.backfill.book import Booked, new_id
+def _drafted(file: PlanFile, now: datetime, where: str, days_per_run: int | None, parallel: int | None) -> Backfill:
+    from pipeline_assets.orchestration.backfill.book import Backfill, new_id
 
-    return Booked(new_id(now), now, where, days_per_run or DAYS_PER_RUN, parallel or PARALLEL, file)
+    return Backfill(new_id(now), now, where, days_per_run or DAYS_PER_RUN, parallel or PARALLEL, file)
 
 
-def _runs(project: Project, booked: Booked) -> int | None:
+def _runs(project: Project, begun: Backfill) -> int | None:
     from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
     from pipeline_assets.rules.backfill import chunks
 
-    if booked.where == IN_DAGSTER:
+    if begun.where == IN_DAGSTER:
         return None
-    return len(chunks(project.graph, booked.file.plan, days_per_run=booked.days_per_run))
+    return len(chunks(project.graph, begun.file.plan, days_per_run=begun.days_per_run))
 
 
-def _to_resume(project: Project, book: Book, backfill_id: str | None) -> Booked:
+def _to_resume(project: Project, book: Book, backfill_id: str | None) -> Backfill:
     """The one of that id, or the newest that has something left.
 
     Raises:
         SettingsError: there is none, or it was cancelled.
     """
-    from pipeline_assets.orchestration.backfill.standing import State, standing_of, state_of
+    from pipeline_assets.orchestration.backfill.progress import BackfillStatus, progress_of, status_of
 
     if backfill_id is not None:
-        booked = book.get(backfill_id)
-        if book.is_cancelled(booked.backfill_id):
-            msg = f"backfill {booked.backfill_id} was cancelled, for good; plan anew for what it had left"
+        begun = book.get(backfill_id)
+        if book.is_cancelled(begun.backfill_id):
+            msg = f"backfill {begun.backfill_id} was cancelled, for good; plan anew for what it had left"
             raise SettingsError(msg)
-        return booked
+        return begun
     taken_up = set[str | None]()  # by a later `pipeline retry`
     for each in book.readable():
-        state = state_of(project.instance, book, each, standing_of(project.instance, project.graph, each))
-        is_open = state not in (State.DONE, State.CANCELLED)
+        status = status_of(project.instance, book, each, progress_of(project.instance, project.graph, each))
+        is_open = status not in (BackfillStatus.DONE, BackfillStatus.CANCELLED)
         if is_open and not taken_up.intersection((each.backfill_id, each.retries)):
             return each
         if each.retries is not None:

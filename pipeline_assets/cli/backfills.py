@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from pipeline_assets.cli.asking import FORMAT
-from pipeline_assets.cli.carrying import book_of, print_json, summary
-from pipeline_assets.cli.planning import Project, opened
+from pipeline_assets.cli.execution import book_of, print_json, summary
+from pipeline_assets.cli.options import FORMAT
+from pipeline_assets.cli.project import Project, open_project
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.book import Booked
+from pipeline_assets.orchestration.backfill.book import Backfill
 
 LOOK_SECONDS = 0.2
 
@@ -24,7 +24,7 @@ def backfills(limit: int, form: str) -> None:
     """List backfills, the newest first, and how far each is."""
     from pipeline_assets.console import console, grid, stderr
 
-    with opened() as project:
+    with open_project() as project:
         book = book_of(project)
         listed = [summary(project, book, each) for each in book.readable(limit, unreadable=stderr.print)]
     if form == "json":
@@ -42,21 +42,21 @@ def backfills(limit: int, form: str) -> None:
 def cancel(backfill_id: str) -> None:
     """Cancel a backfill, for good: nothing of it starts afterwards. What was committed stays."""
     from pipeline_assets.console import console
-    from pipeline_assets.orchestration.backfill.standing import State, standing_of, state_of
+    from pipeline_assets.orchestration.backfill.progress import BackfillStatus, progress_of, status_of
 
-    with opened() as project:
+    with open_project() as project:
         book = book_of(project)
-        booked = book.get(backfill_id)
-        state = state_of(project.instance, book, booked, standing_of(project.instance, project.graph, booked))
-        if state in (State.DONE, State.CANCELLED):
-            msg = f"backfill {booked.backfill_id} is {state.value}: there is nothing to cancel"
+        backfill = book.get(backfill_id)
+        status = status_of(project.instance, book, backfill, progress_of(project.instance, project.graph, backfill))
+        if status in (BackfillStatus.DONE, BackfillStatus.CANCELLED):
+            msg = f"backfill {backfill.backfill_id} is {status.value}: there is nothing to cancel"
             raise SettingsError(msg)
-        book.cancel(booked.backfill_id)
-        _cancel_there(project, booked)
+        book.cancel(backfill.backfill_id)
+        _cancel_there(project, backfill)
         with console.status("waiting for the partition in hand"):
-            while book.is_held(booked.backfill_id):
+            while book.is_held(backfill.backfill_id):
                 time.sleep(LOOK_SECONDS)
-    console.print(f"Backfill {booked.backfill_id} is cancelled; what it had committed stays.")
+    console.print(f"Backfill {backfill.backfill_id} is cancelled; what it had committed stays.")
 
 
 def _row(told: Mapping[str, Any]) -> list[object]:
@@ -73,14 +73,14 @@ def _row(told: Mapping[str, Any]) -> list[object]:
     ]
 
 
-def _cancel_there(project: Project, booked: Booked) -> None:
+def _cancel_there(project: Project, backfill: Backfill) -> None:
     from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
-    from pipeline_assets.orchestration.backfill.through_dagster import RunningDagster
+    from pipeline_assets.orchestration.backfill.webserver import RunningDagster
     from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
 
-    if booked.where != IN_DAGSTER:
+    if backfill.where != IN_DAGSTER:
         return
     there = RunningDagster(project.settings.dagster_url)
     for each in there.backfills():
-        if each.tags.get(BACKFILL_TAG) == booked.backfill_id and not each.state.has_ended:
+        if each.tags.get(BACKFILL_TAG) == backfill.backfill_id and not each.status.has_ended:
             there.cancel(each.id)

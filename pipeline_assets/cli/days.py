@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pipeline_assets.cli.opened import DAY, EXIT_FAILED, key_named, loaded, opened_instance, range_of
+from pipeline_assets.cli.context import DAY, EXIT_FAILED, key_named, load_project, opened_instance, range_of
 from pipeline_assets.errors import SettingsError
 
 
@@ -20,7 +20,7 @@ def demo(days: int, until: datetime | None, seed: int) -> None:
     """Fill the landing zone with the events of a made-up shop."""
     from pipeline_assets.console import console
     from pipeline_assets.demo import write_days
-    from pipeline_assets.rules.calendar import days_between
+    from pipeline_assets.partition import days_between
     from pipeline_assets.settings import load_settings
 
     settings = load_settings()
@@ -53,7 +53,7 @@ def run(first: datetime | None, last: datetime | None, select: str | None) -> No
     included, are computed again.
     """
     from pipeline_assets.console import RunView, console, stderr
-    from pipeline_assets.orchestration import progress
+    from pipeline_assets.orchestration.finished_days import listening
     from pipeline_assets.orchestration.process import (
         execute,
         failures_of,
@@ -62,9 +62,9 @@ def run(first: datetime | None, last: datetime | None, select: str | None) -> No
         warnings_of,
         was_interrupted,
     )
-    from pipeline_assets.rules.calendar import days_between
+    from pipeline_assets.partition import days_between
 
-    settings, store, defs = loaded()
+    settings, store, defs = load_project()
     store.check_writable()
     begin, end = range_of(settings, first, last)
     keys = selected_keys(defs, select)
@@ -75,7 +75,7 @@ def run(first: datetime | None, last: datetime | None, select: str | None) -> No
     asked = len(days_between(begin, end))
     console.print(f"{begin} to {end}, {asked} days of {len(keys)} tables, {settings.store}")
     failures: list[str] = []
-    with opened_instance() as instance, RunView(planned) as view, progress.listening(view.day_done):
+    with opened_instance() as instance, RunView(planned) as view, listening(view.day_done):
         warnings: list[str] = []
         for each in runs:
             result = execute(defs, each, instance)
@@ -108,9 +108,9 @@ def restore(table: str, day: datetime, digest: str) -> None:
     import dagster as dg
 
     from pipeline_assets.console import console
-    from pipeline_assets.store import Partition
+    from pipeline_assets.partition import Partition
 
-    _, store, defs = loaded()
+    _, store, defs = load_project()
     key = key_named(defs, table)
     published = store.restore(Partition(table, day.date()), digest)
     with opened_instance() as instance:

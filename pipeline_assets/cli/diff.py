@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pipeline_assets.cli.opened import DAY, EXIT_FAILED, GivenPath, loaded
+from pipeline_assets.cli.context import DAY, EXIT_FAILED, GivenPath, load_project
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.tolerance import Tolerance
 from pipeline_assets.store.compare import TableDiff
@@ -56,7 +56,7 @@ def diff(  # noqa: PLR0917 - click hands options over by name
     if first and last and first > last:
         msg = f"--from {first.date()} is after --to {last.date()}"
         raise SettingsError(msg)
-    settings, _, defs = loaded()
+    settings, _, defs = load_project()
     other = other or settings.store
     tolerance = Tolerance(max_changed_rows, max_changed_share)
     tables = compare_lakes(

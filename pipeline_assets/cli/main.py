@@ -14,10 +14,10 @@ import click
 
 from pipeline_assets.cli.backfill import backfill, retry
 from pipeline_assets.cli.backfills import backfills, cancel
+from pipeline_assets.cli.context import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG
 from pipeline_assets.cli.days import demo, restore, run
 from pipeline_assets.cli.diff import diff
-from pipeline_assets.cli.looking import rejects, show, why
-from pipeline_assets.cli.opened import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG
+from pipeline_assets.cli.inspection import rejects, show, why
 from pipeline_assets.cli.plan import plan
 from pipeline_assets.cli.sla import sla
 from pipeline_assets.errors import PipelineError, WorkerDied

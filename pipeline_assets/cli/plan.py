@@ -9,16 +9,16 @@ from typing import Any
 
 import click
 
-from pipeline_assets.cli.asking import FORMAT, asking
-from pipeline_assets.cli.opened import DAY, GivenPath, checked_range, key_named
-from pipeline_assets.cli.planning import Project, opened, show_plan, write_plan
+from pipeline_assets.cli.context import DAY, GivenPath, checked_range, key_named
+from pipeline_assets.cli.options import FORMAT, plan_options
+from pipeline_assets.cli.project import Project, open_project, show_plan, write_plan
 from pipeline_assets.errors import SettingsError
 
 DAYS_PER_RUN = 30
 
 
 @click.command()
-@asking
+@plan_options
 @click.option("--out", type=GivenPath(dir_okay=False, path_type=Path), help="Write the plan to a file.")
 @click.option("--explain", type=(str, DAY), metavar="TABLE DAY", help="Say why one partition is in the plan, or not.")
 @click.option("--days-per-run", default=DAYS_PER_RUN, show_default=True, type=click.IntRange(1), help="At most.")
@@ -29,14 +29,14 @@ def plan(out: Path | None, explain: tuple[str, datetime] | None, days_per_run: i
     Exit status: 0, whether there is something to do or not; 2 a wrong option.
     """
     from pipeline_assets.console import console, stderr
+    from pipeline_assets.partition import Partition
     from pipeline_assets.report.plan_words import explained
     from pipeline_assets.rules.backfill import chunks
     from pipeline_assets.rules.plan_file import entry_as_json, to_text
-    from pipeline_assets.rules.staleness import Spot
 
-    with opened() as project:
+    with open_project() as project:
         if explain is not None:
-            _check_spot(project, explain[0], explain[1].date())
+            _check_partition(project, explain[0], explain[1].date())
         planned = project.asked(asked)
         text = to_text(planned, planned_at=datetime.now(UTC))
         if out is not None:
@@ -51,7 +51,7 @@ def plan(out: Path | None, explain: tuple[str, datetime] | None, days_per_run: i
             return
         table, day = explain[0], explain[1].date()
         lead = project.graph.lead(table)
-        sentences = explained(planned, Spot(lead, day))
+        sentences = explained(planned, Partition(lead, day))
         if lead != table:
             sentences.insert(0, f"{table} is computed together with {lead}.")
         if form == "json":
@@ -62,7 +62,7 @@ def plan(out: Path | None, explain: tuple[str, datetime] | None, days_per_run: i
             console.print("\n".join(sentences), markup=False)
 
 
-def _check_spot(project: Project, table: str, day: date) -> None:
+def _check_partition(project: Project, table: str, day: date) -> None:
     key_named(project.defs, table)
     if table not in project.graph.tables or table in project.graph.sources:
         daily = ", ".join(each for each in project.graph.tables if each not in project.graph.sources)

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import click
 
-from pipeline_assets.cli.opened import DAY, checked_range, loaded, opened_instance
+from pipeline_assets.cli.context import DAY, checked_range, load_project, opened_instance
 from pipeline_assets.rules.sla import SlaReport
 from pipeline_assets.settings import Settings
 
@@ -29,9 +29,9 @@ def sla(first: datetime | None, last: datetime | None, form: str) -> None:
 
     A miss is what it reports, not a failure of the report: the exit status is 0.
     """
-    from pipeline_assets.orchestration.sla.judging import sla_report
+    from pipeline_assets.orchestration.sla.sensor import sla_report
 
-    settings, _, defs = loaded()
+    settings, _, defs = load_project()
     begin, end = sla_range_of(settings, first, last)
     with opened_instance() as instance:
         report = sla_report(instance, defs, begin, end, now=datetime.now(UTC))

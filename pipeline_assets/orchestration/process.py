@@ -17,7 +17,8 @@ from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration.history.failures import INTERRUPTS, message_of
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, RANGE_END, RANGE_START
-from pipeline_assets.rules.reach import Table, days_to_compute, ranges_of
+from pipeline_assets.partition import ranges_of
+from pipeline_assets.rules.graph import Table, days_to_compute
 from pipeline_assets.store import LocalStore
 
 

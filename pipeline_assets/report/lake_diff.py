@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from pipeline_assets.partition import ranges_of, span_in_words
 from pipeline_assets.report.words import NONE, count, share
-from pipeline_assets.rules.reach import ranges_of
 from pipeline_assets.rules.tolerance import Tolerance
 from pipeline_assets.store.compare import ColumnTally, DayState, TableDiff
 
@@ -141,7 +141,7 @@ def _differing(table: TableDiff) -> str:
 
 def _days(days: Sequence[date]) -> str:
     stretches = ranges_of(days)
-    listed = [f"{first}" if first == last else f"{first} to {last}" for first, last in stretches[:STRETCHES]]
+    listed = [span_in_words(*span) for span in stretches[:STRETCHES]]
     left = sum((last - first).days + 1 for first, last in stretches[STRETCHES:])
     return f"{count(len(days), 'day')} ({', '.join(listed)}{f' and {left:,} more' if left else ''})"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date
 
+from pipeline_assets.partition import Partition, ranges_of, span_in_words
 from pipeline_assets.report.words import count, duration
-from pipeline_assets.rules.backfill import Action, Entry, Mode, Plan, Reason, Spread, chain, stretch, total
-from pipeline_assets.rules.reach import ranges_of
-from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.rules.backfill import Action, Entry, Mode, Plan, Reason, Spread, chain, total
 
 SHOWN_STRETCHES = 4
 COLUMNS = ("table", "reason", "days", "which", "the first of them")
@@ -76,7 +75,7 @@ def sums(plan: Plan, *, runs: int | None) -> list[str]:
     Args:
         runs: that it takes; None if that is not known.
     """
-    computed, skipped, waiting = (len(plan.spots(action)) for action in Action)
+    computed, skipped, waiting = (len(plan.partitions(action)) for action in Action)
     said = []
     if computed:
         days = len({day for lead in plan.order for day in plan.days(lead)})
@@ -99,11 +98,13 @@ def sums(plan: Plan, *, runs: int | None) -> list[str]:
     return said
 
 
-def explained(plan: Plan, spot: Spot) -> list[str]:
+def explained(plan: Plan, partition: Partition) -> list[str]:
     """Why a partition is in the plan, or is not, link by link, in sentences."""
-    links = chain(plan, spot)
+    links = chain(plan, partition)
     if not links:
-        return [f"{spot} is left alone: {_why_left_alone(plan, spot)}, and it reads nothing that is computed."]
+        return [
+            f"{partition} is left alone: {_why_left_alone(plan, partition)}, and it reads nothing that is computed."
+        ]
     last, entry = links[-1]
     said = [_explained(each, told) for each, told in links]
     if entry.action is Action.WAIT and entry.because not in (None, last):
@@ -111,22 +112,22 @@ def explained(plan: Plan, spot: Spot) -> list[str]:
     return said
 
 
-def _explained(spot: Spot, entry: Entry) -> str:
+def _explained(partition: Partition, entry: Entry) -> str:
     if entry.reason is None:
-        return f"{spot} is skipped: its inputs and code did not change."
+        return f"{partition} is skipped: its inputs and code did not change."
     meaning = MEANINGS[entry.reason].format(because=entry.because)
     if entry.action is not Action.WAIT:
-        return f"{spot} is computed, {entry.reason.value}: {meaning}."
-    if entry.because == spot:
-        return f"{spot} waits: somebody else is making it, or it must not be tried again now."
-    return f"{spot} should be computed, {entry.reason.value}, and waits for {entry.because}."
+        return f"{partition} is computed, {entry.reason.value}: {meaning}."
+    if entry.because == partition:
+        return f"{partition} waits: somebody else is making it, or it must not be tried again now."
+    return f"{partition} should be computed, {entry.reason.value}, and waits for {entry.because}."
 
 
-def _why_left_alone(plan: Plan, spot: Spot) -> str:
+def _why_left_alone(plan: Plan, partition: Partition) -> str:
     ask = plan.ask
-    if spot.table not in ask.tables:
-        return f"{spot.table} was not asked for"
-    if ask.days and not any(first <= spot.day <= last for first, last in ask.days):
+    if partition.table not in ask.tables:
+        return f"{partition.table} was not asked for"
+    if ask.days and not any(first <= partition.day <= last for first, last in ask.days):
         return "its day was not asked for"
     return f"--mode {ask.mode.value} finds nothing to do for it ({LOOKED_FOR[ask.mode]})"
 
@@ -170,4 +171,6 @@ def _gaps(gaps: Sequence[tuple[date, date]]) -> str:
 
 def _few(stretches: Sequence[tuple[date, date]]) -> str:
     more = len(stretches) - SHOWN_STRETCHES
-    return ", ".join(stretch(*span) for span in stretches[:SHOWN_STRETCHES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(span_in_words(*span) for span in stretches[:SHOWN_STRETCHES]) + (
+        f" and {more} more" if more > 0 else ""
+    )

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from pipeline_assets.report.words import STANDINGS, cause, duration, local, long_day
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.sla import Delivery, SlaReport, Standing, TableReport
+from pipeline_assets.partition import days_between
+from pipeline_assets.report.words import STATUSES, cause, duration, local, long_day
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus, SlaReport, TableReport
 
 # All lengths are units of the plots' view boxes, about a CSS pixel: two plots side by side on a wide window, one on a
 # phone, where a unit is three quarters of a pixel and the style sheet makes the text larger.
@@ -35,12 +35,12 @@ _LABEL_UNITS = ((_DAY_SECONDS, _DAY_SECONDS, "d"), (1800.0, 3600.0, "h"), (60.0,
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One due day. `standing` chooses shape and colour; `height` is a bar's."""
+    """One due day. `status` chooses shape and colour; `height` is a bar's."""
 
     x: float
     y: float
     size: float
-    standing: Standing
+    status: DeliveryStatus
     title: str
     height: float = 0.0
 
@@ -108,8 +108,8 @@ def delivery_plot(report: SlaReport, table: TableReport) -> Plot:
             y=_round(zero_y - offset * scale)
             if (offset := offsets.get(each.day)) is not None and offset <= limit
             else OFF_SCALE_Y,
-            size=_size(days.step, each.standing),
-            standing=each.standing,
+            size=_size(days.step, each.status),
+            status=each.status,
             title=told(each, table.timezone),
         )
         for each in table.deliveries
@@ -145,8 +145,8 @@ def duration_plot(report: SlaReport, table: TableReport) -> Plot | None:
             x=_round(days.x(each.day)),
             y=_round(floor - seconds * scale),
             size=_round(max(days.step * 0.7, 0.8)),
-            standing=each.standing,
-            title=f"{long_day(each.day)}: {duration(seconds)}, {STANDINGS.get(each.standing, each.standing)}",
+            status=each.status,
+            title=f"{long_day(each.day)}: {duration(seconds)}, {STATUSES.get(each.status, each.status)}",
             height=_round(max(seconds * scale, 0.5)),
         )
         for each, seconds in timed
@@ -171,9 +171,9 @@ def strip(report: SlaReport, table: TableReport) -> Plot:
         Mark(
             x=_round(days.x(each.day)),
             y=STRIP_HEIGHT / 2,
-            size=_size(days.step, each.standing),
-            standing=each.standing,
-            title=f"{long_day(each.day)}: {STANDINGS.get(each.standing, each.standing)}",
+            size=_size(days.step, each.status),
+            status=each.status,
+            title=f"{long_day(each.day)}: {STATUSES.get(each.status, each.status)}",
         )
         for each in table.deliveries
     ]
@@ -189,7 +189,7 @@ def strip(report: SlaReport, table: TableReport) -> Plot:
 
 def told(each: Delivery, timezone: str) -> str:
     """One due day in a sentence."""
-    words = f"{long_day(each.day)}: {STANDINGS.get(each.standing, each.standing)}"
+    words = f"{long_day(each.day)}: {STATUSES.get(each.status, each.status)}"
     if each.delivered is not None:
         words += f", delivered {local(each.delivered, timezone)}"
     words += f", deadline {local(each.deadline, timezone)}"
@@ -222,12 +222,12 @@ def _described(table: TableReport) -> str:
 
 
 def _misses_last(marks: Sequence[Mark]) -> list[Mark]:
-    return sorted(marks, key=lambda mark: mark.standing is not Standing.ON_TIME)
+    return sorted(marks, key=lambda mark: mark.status is not DeliveryStatus.ON_TIME)
 
 
-def _size(step: float, standing: Standing) -> float:
+def _size(step: float, status: DeliveryStatus) -> float:
     """Radius of a mark. However many days there are, a miss can be seen."""
-    least = 1.2 if standing is Standing.ON_TIME else 4.0
+    least = 1.2 if status is DeliveryStatus.ON_TIME else 4.0
     return _round(min(max(step * 0.36, least), 6.0))
 
 

@@ -60,7 +60,7 @@ def _delivery(each: Delivery) -> dict[str, Any]:
     return {
         "day": each.day.isoformat(),
         "deadline": _utc(each.deadline),
-        "standing": each.standing.value,
+        "standing": each.status.value,
         "delivered": _utc(each.delivered),
         "late_seconds": each.late_seconds,
         "duration_seconds": each.duration_seconds,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import jinja2
 
 from pipeline_assets.report import plots, words
-from pipeline_assets.rules.sla import SlaReport, Standing, TableReport
+from pipeline_assets.rules.sla import DeliveryStatus, SlaReport, TableReport
 
 NEWEST_MISSES = 14
 """Two weeks are read; older misses are folded away."""
@@ -23,14 +23,14 @@ def sla_page(report: SlaReport, *, dagster_url: str) -> str:
         report: its names and sentences may hold any text; they are escaped.
         dagster_url: where the Dagster UI is, for links to runs.
     """
-    standings = {each.standing for table in report.tables for each in table.deliveries}
+    statuses = {each.status for table in report.tables for each in table.deliveries}
     return _template("sla_page.html.j2").render(
         headline=words.headline(report),
         explanation=words.explanation(report),
         span=words.span_of(report.first, report.last),
         made_at=words.local(report.made_at, "UTC"),
         tables=[_told(report, table) for table in _broken_first(report)],
-        legend=[(standing, meaning) for standing, meaning in words.STANDINGS.items() if standing in standings],
+        legend=[(status, meaning) for status, meaning in words.STATUSES.items() if status in statuses],
         run_url=partial(_run_url, dagster_url),
         width=plots.WIDTH,
         height=plots.HEIGHT,
@@ -91,7 +91,7 @@ def _told(report: SlaReport, table: TableReport) -> dict[str, Any]:
         "badge": {"kept": "promise kept", "not kept": "promise not kept"}.get(promise, promise),
         "css": {words.Promise.KEPT: "kept", words.Promise.BROKEN: "broken", words.Promise.OPEN: "open"}[promise],
         "missed": f"{len(misses)} of {len(table.deliveries)}",
-        "on_time_days": sum(each.standing is Standing.ON_TIME for each in table.deliveries),
+        "on_time_days": sum(each.status is DeliveryStatus.ON_TIME for each in table.deliveries),
         "due_days": words.count(len(table.deliveries), "day"),
         "budget": words.budget_left(table),
         "budget_percent": round(min(max(left_share, 0.0), 1.0) * 100),
@@ -164,7 +164,7 @@ def _environment() -> jinja2.Environment:
         duration=words.duration,
         long_day=words.long_day,
         local=words.local,
-        standing=lambda standing: words.STANDINGS.get(standing, str(standing)),
+        status=lambda status: words.STATUSES.get(status, str(status)),
         cause=words.cause,
         capitalize_first=_capitalize_first,
     )

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from pipeline_assets.rules.calendar import zone
-from pipeline_assets.rules.sla import Delivery, SlaReport, Standing, TableReport
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus, SlaReport, TableReport
 
 NONE = "-"
 """Where there is nothing to compute from."""
@@ -16,11 +16,11 @@ STEADY_SHARE = 0.05
 ROUNDING_DAYS = 1e-9
 """Budgets are differences of floats: what is closer to nothing than this is nothing."""
 
-STANDINGS = {
-    Standing.ON_TIME: "on time",
-    Standing.LATE: "late",
-    Standing.MISSING: "not delivered",
-    Standing.BROKEN: "failed, not delivered",
+STATUSES = {
+    DeliveryStatus.ON_TIME: "on time",
+    DeliveryStatus.LATE: "late",
+    DeliveryStatus.MISSING: "not delivered",
+    DeliveryStatus.BROKEN: "failed, not delivered",
 }
 UNKNOWN_CAUSE = "cause unknown"
 

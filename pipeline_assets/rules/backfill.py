@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.reach import Graph, parts_of, ranges_of
-from pipeline_assets.rules.staleness import Made, Spot, change_of
+from pipeline_assets.partition import Partition, days_between, parts_of, ranges_of, span_in_words
+from pipeline_assets.record import Record
+from pipeline_assets.rules.graph import Graph
+from pipeline_assets.rules.staleness import change_of
 from pipeline_assets.rules.windows import Window
 
 
@@ -73,7 +74,7 @@ class Facts:
 
     Args:
         heads: a token that is another one when the head is; no entry where nothing is published. Not of sources.
-        made: newest records; of sources what is there now; of foreign partitions with the digest of the head.
+        records: newest ones; of sources what is there now; of foreign partitions with the digest of the head.
         failed: the last attempt failed, and nobody has made it since. By leading tables.
         foreign: partitions whose head is not what their record tells of.
         code_versions: of the present code.
@@ -83,12 +84,12 @@ class Facts:
     """
 
     heads: Mapping[str, Mapping[date, str]]
-    made: Mapping[str, Mapping[date, Made]]
-    failed: Collection[Spot]
-    foreign: Collection[Spot]
+    records: Mapping[str, Mapping[date, Record]]
+    failed: Collection[Partition]
+    foreign: Collection[Partition]
     code_versions: Mapping[str, str]
     last_days: Mapping[str, date]
-    held: Collection[Spot] = ()
+    held: Collection[Partition] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Entry:
 
     action: Action
     reason: Reason | None
-    because: Spot | None = None
+    because: Partition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Progressed:
+class TableProgress:
     """How far a table is, read off its heads. `watermark` is the newest day that has one; gaps lie before it."""
 
     watermark: date | None
@@ -161,16 +162,16 @@ class Plan:
     entries: Mapping[str, Mapping[date, Entry]]
     heads: Mapping[str, Mapping[date, str | None]]
     code_versions: Mapping[str, str]
-    progressed: Mapping[str, Progressed] = field(default_factory=dict)
+    progressed: Mapping[str, TableProgress] = field(default_factory=dict)
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
     def days(self, lead: str, action: Action = Action.COMPUTE) -> list[date]:
         """Days of a table that the action happens to, ascending."""
         return [day for day, entry in self.entries.get(lead, {}).items() if entry.action is action]
 
-    def spots(self, action: Action = Action.COMPUTE) -> list[Spot]:
+    def partitions(self, action: Action = Action.COMPUTE) -> list[Partition]:
         """Partitions that the action happens to, upstream first."""
-        return [Spot(lead, day) for lead in self.order for day in self.days(lead, action)]
+        return [Partition(lead, day) for lead in self.order for day in self.days(lead, action)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +218,16 @@ class _Planner:
         self.graph, self.ask, self.facts = graph, ask, facts
         self.entries: dict[str, dict[date, Entry]] = {}
         self.computed: dict[str, set[date]] = {}
-        self.held: dict[str, dict[date, Spot]] = {}
+        self.held: dict[str, dict[date, Partition]] = {}
         """By leading table: days that wait for a held partition, with that."""
-        for spot in facts.held:
-            self.held.setdefault(spot.table, {})[spot.day] = spot
+        for partition in facts.held:
+            self.held.setdefault(partition.table, {})[partition.day] = partition
         self.failed: dict[str, set[date]] = {}
-        for spot in facts.failed:
-            self.failed.setdefault(spot.table, set()).add(spot.day)
+        for partition in facts.failed:
+            self.failed.setdefault(partition.table, set()).add(partition.day)
         self.foreign: dict[str, set[date]] = {}
-        for spot in facts.foreign:
-            self.foreign.setdefault(graph.lead(spot.table), set()).add(spot.day)
+        for partition in facts.foreign:
+            self.foreign.setdefault(graph.lead(partition.table), set()).add(partition.day)
         self.published = {
             lead: set(facts.heads.get(lead, {})).intersection(
                 *(facts.heads.get(each, {}) for each in graph.steps[lead])
@@ -283,7 +284,7 @@ class _Planner:
         return [day for begin, end in self.ask.days for day in days_between(max(begin, first), min(end, last))]
 
     def _asked(self, lead: str, day: date, reads: Sequence[tuple[str, Window]], watermark: date | None) -> Entry | None:
-        """The verdict on a partition that is asked for; None if the mode is not concerned with it."""
+        """The verdict on a partition that is asked for; None if the mode does not look for it."""
         mode = self.ask.mode
         by_name = mode in (Mode.FULL, Mode.SELECTIVE) or (
             mode is Mode.INCREMENTAL and watermark is not None and day >= watermark
@@ -294,7 +295,7 @@ class _Planner:
             return Entry(Action.COMPUTE, *own)
         if not by_name:
             return None
-        recorded = all(day in self.facts.made.get(table, {}) for table in self.graph.steps[lead])
+        recorded = all(day in self.facts.records.get(table, {}) for table in self.graph.steps[lead])
         unknown = not recorded or day in self.foreign.get(lead, ())
         if self.ask.force or unknown:
             return Entry(Action.COMPUTE, Reason.REQUESTED)
@@ -302,12 +303,12 @@ class _Planner:
 
     def _own_reason(
         self, lead: str, day: date, reads: Sequence[tuple[str, Window]], heeded: Collection[Reason]
-    ) -> tuple[Reason, Spot | None] | None:
+    ) -> tuple[Reason, Partition | None] | None:
         if Reason.FAILED in heeded and day in self.failed.get(lead, ()):
             return Reason.FAILED, None
         if day not in self.published[lead]:
             return (Reason.MISSING, None) if Reason.MISSING in heeded else None
-        record = self.facts.made.get(lead, {}).get(day)
+        record = self.facts.records.get(lead, {}).get(day)
         if record is None:
             return None
         if Reason.CODE_CHANGED in heeded and record.code_version is not None:
@@ -319,40 +320,40 @@ class _Planner:
         return None
 
     def _changed(
-        self, lead: str, day: date, reads: Sequence[tuple[str, Window]], record: Made
-    ) -> tuple[Reason, Spot] | None:
+        self, lead: str, day: date, reads: Sequence[tuple[str, Window]], record: Record
+    ) -> tuple[Reason, Partition] | None:
         late = None
         first_day = self.graph.first_days[lead]
         for name, window in reads:
-            now, recorded, there = self.facts.made.get(name, {}), record.made_from.get(name), self._there(name)
+            now, recorded, there = self.facts.records.get(name, {}), record.inputs.get(name), self._there(name)
             for each in window.upstream_of(day):
-                made = now.get(each)
+                current = now.get(each)
                 if (
-                    made is None
+                    current is None
                     or each not in there
-                    or (recorded is not None and made.digest is not None and recorded.get(each) == made.digest)
+                    or (recorded is not None and current.digest is not None and recorded.get(each) == current.digest)
                 ):
                     continue
-                spot = Spot(name, each)
-                if change_of(spot, made, record, first_day) is None:
+                partition = Partition(name, each)
+                if change_of(partition, current, record, first_day) is None:
                     continue
                 if recorded is None or each in recorded:
-                    return Reason.INPUT_CHANGED, spot
-                late = late or spot
+                    return Reason.INPUT_CHANGED, partition
+                late = late or partition
         return None if late is None else (Reason.LATE_DATA, late)
 
-    def _downstream(self, lead: str, reads: Sequence[tuple[str, Window]]) -> dict[date, Spot]:
+    def _downstream(self, lead: str, reads: Sequence[tuple[str, Window]]) -> dict[date, Partition]:
         """Days that read what is computed, each with the first that it reads."""
         first, last = self.graph.first_days[lead], self.facts.last_days[lead]
-        found: dict[date, Spot] = {}
+        found: dict[date, Partition] = {}
         for name, window in reads:
             for upstream in sorted(self.computed.get(self.graph.lead(name), ())):
                 for day in window.downstream_of(upstream):
                     if first <= day <= last and day not in found and self._is_read(lead, day, name, upstream):
-                        found[day] = Spot(self.graph.lead(name), upstream)
+                        found[day] = Partition(self.graph.lead(name), upstream)
         return found
 
-    def _held(self, lead: str, day: date, reads: Sequence[tuple[str, Window]]) -> Spot | None:
+    def _held(self, lead: str, day: date, reads: Sequence[tuple[str, Window]]) -> Partition | None:
         for name, window in reads:
             if held := self.held.get(self.graph.lead(name)):
                 for each in window.upstream_of(day):
@@ -367,29 +368,29 @@ class _Planner:
         """
         if upstream >= self.graph.first_days[lead]:
             return True
-        record = self.facts.made.get(lead, {}).get(day)
-        recorded = None if record is None else record.made_from.get(name)
+        record = self.facts.records.get(lead, {}).get(day)
+        recorded = None if record is None else record.inputs.get(name)
         return day in self.published[lead] and (recorded is None or upstream in recorded)
 
-    def _absent(self, reads: Sequence[tuple[str, Window]], day: date) -> Spot | None:
+    def _absent(self, reads: Sequence[tuple[str, Window]], day: date) -> Partition | None:
         """An input of the same day that is not there, and that this plan does not make."""
         for name, _ in reads:
             lead = self.graph.lead(name)
             if day not in self._there(name) and day not in self.computed.get(lead, ()):
-                return Spot(name, day)
+                return Partition(name, day)
         return None
 
     def _there(self, table: str) -> Mapping[date, object]:
         """Days that can be read; a record may tell of others, whose head is gone."""
-        return (self.facts.made if table in self.graph.sources else self.facts.heads).get(table, {})
+        return (self.facts.records if table in self.graph.sources else self.facts.heads).get(table, {})
 
-    def _progressed(self, lead: str) -> Progressed:
+    def _progressed(self, lead: str) -> TableProgress:
         first, last = self.graph.first_days[lead], self.facts.last_days[lead]
         published = {day for day in self.published[lead] if first <= day <= last}
         if not published:
-            return Progressed(None, ())
+            return TableProgress(None, ())
         watermark = max(published)
-        return Progressed(
+        return TableProgress(
             watermark, tuple(ranges_of([d for d in days_between(first, watermark) if d not in published]))
         )
 
@@ -412,13 +413,13 @@ class _Planner:
     def _token(self, table: str, day: date) -> str | None:
         if table not in self.graph.sources:
             return self.facts.heads.get(table, {}).get(day)
-        made = self.facts.made.get(table, {}).get(day)
-        return None if made is None else made.digest or str(made.event_id)
+        current = self.facts.records.get(table, {}).get(day)
+        return None if current is None else current.digest or str(current.event_id)
 
     def _estimate(self, lead: str) -> Estimate:
         count = len(self.computed[lead])
         samples = [
-            [self.facts.made[table][day] for day in sorted(self.facts.made.get(table, {}))[-SAMPLE_DAYS:]]
+            [self.facts.records[table][day] for day in sorted(self.facts.records.get(table, {}))[-SAMPLE_DAYS:]]
             for table in self.graph.steps[lead]
         ]
         return Estimate(
@@ -472,10 +473,14 @@ def chunks(graph: Graph, planned: Plan, *, days_per_run: int) -> list[Chunk]:
     ]
 
 
-def only(planned: Plan, spots: Collection[Spot]) -> Plan:
+def only(planned: Plan, partitions: Collection[Partition]) -> Plan:
     """The plan with some of what it computes, and nothing else."""
     entries = {
-        lead: {day: each for day, each in days.items() if each.action is Action.COMPUTE and Spot(lead, day) in spots}
+        lead: {
+            day: each
+            for day, each in days.items()
+            if each.action is Action.COMPUTE and Partition(lead, day) in partitions
+        }
         for lead, days in planned.entries.items()
     }
     order = tuple(lead for lead in planned.order if entries[lead])
@@ -492,17 +497,17 @@ def stretches_of(spans: Iterable[tuple[date, date]]) -> list[tuple[date, date]]:
     return ranges_of(sorted({day for span in spans for day in days_between(*span)}))
 
 
-def chain(planned: Plan, spot: Spot) -> list[tuple[Spot, Entry]]:
+def chain(planned: Plan, partition: Partition) -> list[tuple[Partition, Entry]]:
     """The entry of a partition, and of the one that causes it, or that it waits for, and so on; empty if left alone."""
-    found: dict[Spot, Entry] = {}
-    next_spot: Spot | None = spot
-    while next_spot is not None and next_spot not in found:  # a partition that is held waits for itself
-        entry = planned.entries.get(next_spot.table, {}).get(next_spot.day)
+    found: dict[Partition, Entry] = {}
+    next_partition: Partition | None = partition
+    while next_partition is not None and next_partition not in found:  # a partition that is held waits for itself
+        entry = planned.entries.get(next_partition.table, {}).get(next_partition.day)
         if entry is None:
             break
-        found[next_spot] = entry
+        found[next_partition] = entry
         follows = entry.action is Action.WAIT or entry.reason is Reason.DOWNSTREAM_OF
-        next_spot = entry.because if follows else None
+        next_partition = entry.because if follows else None
     return list(found.items())
 
 
@@ -516,7 +521,7 @@ def differences(before: Plan, now: Plan) -> list[str]:
     for table in sorted({*before.heads, *now.heads}):
         old, new = before.heads.get(table, {}), now.heads.get(table, {})
         moved = sorted(day for day in old.keys() & new.keys() if old[day] != new[day])
-        found += [f"the head of {table} {stretch(*span)} is another one now" for span in ranges_of(moved)]
+        found += [f"the head of {table} {span_in_words(*span)} is another one now" for span in ranges_of(moved)]
     for lead in dict.fromkeys((*before.order, *now.order)):
         changed: dict[tuple[str, str], list[date]] = {}
         was, will = before.entries.get(lead, {}), now.entries.get(lead, {})
@@ -525,16 +530,11 @@ def differences(before: Plan, now: Plan) -> list[str]:
             if old_entry != new_entry and {old_entry, new_entry} != {LEFT_ALONE, Action.SKIP.value}:
                 changed.setdefault((old_entry, new_entry), []).append(day)
         found += [
-            f"{lead} {stretch(*span)}: {old_told} in the plan, {new_told} now"
+            f"{lead} {span_in_words(*span)}: {old_told} in the plan, {new_told} now"
             for (old_told, new_told), days in changed.items()
             for span in ranges_of(days)
         ]
     return found
-
-
-def stretch(first: date, last: date) -> str:
-    """In words."""
-    return str(first) if first == last else f"{first} to {last}"
 
 
 def _told(entry: Entry | None) -> str:

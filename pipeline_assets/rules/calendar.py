@@ -28,8 +28,3 @@ def day_bounds(day: date, timezone: str) -> tuple[datetime, datetime]:
         datetime.combine(each, time.min, tzinfo=local).astimezone(UTC) for each in (day, day + timedelta(days=1))
     )
     return start, end
-
-
-def days_between(first: date, last: date) -> list[date]:
-    """Every day from first to last, both included; empty when last is before first."""
-    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]

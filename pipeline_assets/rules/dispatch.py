@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.rules.backfill import Chunk, Plan
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.reach import Graph
-from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.rules.graph import Graph
 
 
 @dataclass
@@ -24,17 +23,17 @@ class Dispatch:
     graph: Graph
     planned: Plan
     chunks: Sequence[Chunk]
-    done: set[Spot] = field(default_factory=set)
-    failed: set[Spot] = field(default_factory=set)
-    held: dict[Spot, Spot] = field(default_factory=dict)
+    done: set[Partition] = field(default_factory=set)
+    failed: set[Partition] = field(default_factory=set)
+    held: dict[Partition, Partition] = field(default_factory=dict)
     """Not begun, as it reads what failed; with that."""
     _open: dict[str, set[date]] = field(init=False)
     _waiting: list[Chunk] = field(init=False)
 
     def __post_init__(self) -> None:
         self._open = {lead: set(self.planned.days(lead)) for lead in self.planned.order}
-        for spot in self.done:
-            self._open.get(spot.table, set()).discard(spot.day)
+        for partition in self.done:
+            self._open.get(partition.table, set()).discard(partition.day)
         self._waiting = list(self.chunks)
 
     def next(self) -> tuple[str, list[date]] | None:
@@ -44,7 +43,7 @@ class Dispatch:
             if days and self._reads_open(chunk.lead, days):
                 continue
             self._waiting.remove(chunk)
-            ready = [day for day in days if not self._hold(Spot(chunk.lead, day))]
+            ready = [day for day in days if not self._hold(Partition(chunk.lead, day))]
             if ready:
                 return chunk.lead, ready
         return None
@@ -53,7 +52,7 @@ class Dispatch:
         """The days were attempted, and these of them were made."""
         for day in days:
             self._open[lead].discard(day)
-            (self.done if day in made else self.failed).add(Spot(lead, day))
+            (self.done if day in made else self.failed).add(Partition(lead, day))
 
     @property
     def is_over(self) -> bool:
@@ -67,27 +66,29 @@ class Dispatch:
                 return True
         return False
 
-    def _hold(self, spot: Spot) -> bool:
-        for name, window in self.graph.reads(spot.table):
+    def _hold(self, partition: Partition) -> bool:
+        for name, window in self.graph.reads(partition.table):
             lead = self.graph.lead(name)
-            for each in window.upstream_of(spot.day):
-                upstream = Spot(lead, each)
+            for each in window.upstream_of(partition.day):
+                upstream = Partition(lead, each)
                 if upstream in self.failed or upstream in self.held:
-                    self.held[spot] = self.held.get(upstream, upstream)
-                    self._open[spot.table].discard(spot.day)
+                    self.held[partition] = self.held.get(upstream, upstream)
+                    self._open[partition.table].discard(partition.day)
                     return True
         return False
 
 
-def held_by(graph: Graph, failed: Collection[Spot], left: Collection[Spot]) -> set[Spot]:
+def held_by(graph: Graph, failed: Collection[Partition], left: Collection[Partition]) -> set[Partition]:
     """Which of those that are left read what failed, or what reads it."""
-    held, bad = set[Spot](), set(failed)
+    held, bad = set[Partition](), set(failed)
     for lead in graph.leads():
         reads = graph.reads(lead)
-        for spot in left:
-            if spot.table == lead and any(
-                Spot(graph.lead(name), each) in bad for name, window in reads for each in window.upstream_of(spot.day)
+        for partition in left:
+            if partition.table == lead and any(
+                Partition(graph.lead(name), each) in bad
+                for name, window in reads
+                for each in window.upstream_of(partition.day)
             ):
-                held.add(spot)
-                bad.add(spot)
+                held.add(partition)
+                bad.add(partition)
     return held

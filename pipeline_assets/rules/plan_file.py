@@ -22,6 +22,7 @@ from datetime import date, datetime
 from typing import Any
 
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.rules.backfill import (
     Action,
     Ask,
@@ -29,12 +30,10 @@ from pipeline_assets.rules.backfill import (
     Estimate,
     Mode,
     Plan,
-    Progressed,
     Reason,
     Spread,
+    TableProgress,
 )
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.staleness import Spot
 
 FORMAT = 1
 """Another one when a plan of before can no longer be read as it was meant."""
@@ -114,7 +113,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
             "why": ask.why,
             "force": ask.force,
         },
-        "counts": {action.value: len(plan.spots(action)) for action in Action},
+        "counts": {action.value: len(plan.partitions(action)) for action in Action},
         "tables": {
             lead: {
                 "code_version": plan.code_versions.get(lead),
@@ -186,7 +185,7 @@ def _of_json(said: Mapping[str, Any]) -> Plan:
         },
         {lead: each["code_version"] for lead, each in tables.items() if each["code_version"] is not None},
         {
-            lead: Progressed(
+            lead: TableProgress(
                 date.fromisoformat(each["watermark"]) if each["watermark"] else None,
                 tuple((date.fromisoformat(first), date.fromisoformat(last)) for first, last in each["gaps"]),
             )
@@ -208,7 +207,7 @@ def _entries_of_json(stretches: list[list[Any]]) -> dict[date, Entry]:
         day: Entry(
             Action(action),
             Reason(reason) if reason else None,
-            Spot(because[0], date.fromisoformat(because[1])) if because else None,
+            Partition(because[0], date.fromisoformat(because[1])) if because else None,
         )
         for first, last, action, reason, because in stretches
         for day in days_between(date.fromisoformat(first), date.fromisoformat(last))

@@ -1,4 +1,4 @@
-"""How due partitions were delivered: the words, and the numbers of a report. `judge.py` judges a single one.
+"""How due partitions were delivered: the words, and the numbers of a report. `delivery.py` has a single one.
 
 Percentiles interpolate linearly between the two nearest values, as numpy's do unless told otherwise.
 """
@@ -14,7 +14,7 @@ from enum import StrEnum
 from pipeline_assets.rules.due import Due
 
 
-class Standing(StrEnum):
+class DeliveryStatus(StrEnum):
     """Of one partition at one moment."""
 
     NOT_DUE = "not due"  # the deadline is to come, and so is the warning
@@ -37,12 +37,12 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One partition that has a deadline, judged. Times are UTC."""
+    """One partition that has a deadline, held against it. Times are UTC."""
 
     table: str
     day: date
     deadline: datetime
-    standing: Standing
+    status: DeliveryStatus
     delivered: datetime | None = None  # its first commit
     late_seconds: float | None = None  # of a miss: delivered, or now, minus deadline
     duration_seconds: float | None = None  # of the day that was computed
@@ -53,7 +53,7 @@ class Delivery:
     @property
     def is_miss(self) -> bool:
         """Not there when its deadline passed."""
-        return self.standing in (Standing.LATE, Standing.MISSING, Standing.BROKEN)
+        return self.status in (DeliveryStatus.LATE, DeliveryStatus.MISSING, DeliveryStatus.BROKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def table_report(
 
     Args:
         due: with its time zone.
-        deliveries: of judged days, ascending; those whose deadline is still to come do not count.
+        deliveries: of days that count, ascending; those whose deadline is still to come do not count.
     """
     counted = [each for each in deliveries if each.deadline < now]
     lateness = [each.late_seconds for each in counted if each.is_miss and each.late_seconds is not None]

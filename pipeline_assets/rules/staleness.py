@@ -8,72 +8,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from pipeline_assets.rules.reach import Graph, parts_of, ranges_of
+from pipeline_assets.partition import Partition, parts_of, ranges_of
+from pipeline_assets.record import Record
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.windows import Window
 
 WANT_DIGITS = 16
 EARLY_DAYS = 2
 """A day that is over in one time zone is over everywhere this much later."""
-NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-class Spot(NamedTuple):
-    """One day of one table, by name."""
-
-    table: str
-    day: date
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.day}"
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The newest record of a partition.
-
-    Args:
-        event_id: grows with time.
-        digest: of the commit; None when whoever made it did not say.
-        unchanged: the commit before it had the same digest.
-        made_from: digests by upstream table and day; a table that is not in it was not recorded.
-        recorded_at: after the commit.
-        began_at: before any input was read.
-        code_version: that it was made by; None when it was not recorded, as are the others.
-        seconds: that it took.
-        run_id: empty if no run made it.
-    """
-
-    event_id: int
-    digest: str | None
-    unchanged: bool = False
-    made_from: Mapping[str, Mapping[date, str]] = field(default_factory=dict)
-    recorded_at: datetime = NEVER
-    began_at: datetime = NEVER
-    code_version: str | None = None
-    rows: int | None = None
-    size_bytes: int | None = None
-    seconds: float | None = None
-    run_id: str = ""
-
-
-class Ledger(Protocol):
+class RecordLookup(Protocol):
     """Gives records; `react` asks for many days at once."""
 
-    def made(self, table: str, days: Collection[date]) -> Mapping[date, Made]:
+    def records(self, table: str, days: Collection[date]) -> Mapping[date, Record]:
         """The newest record of each day that has one."""
         ...
 
-    def changed(self, table: str, day: date) -> Made | None:
+    def changed(self, table: str, day: date) -> Record | None:
         """The record that brought the digest which the day has: those after it are of the same."""
         ...
 
 
-class State(StrEnum):
+class StalenessStatus(StrEnum):
     """Of one partition."""
 
     CURRENT = "current"  # made from what is upstream now
@@ -90,13 +52,13 @@ class State(StrEnum):
 class Change:
     """An upstream partition that is not what the record says. `before` is None when it was not read."""
 
-    spot: Spot
+    partition: Partition
     before: str | None
     now: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Staleness:
     """The verdict on one partition.
 
     Args:
@@ -106,15 +68,15 @@ class Judgement:
         newest_input: event id.
     """
 
-    state: State
+    status: StalenessStatus
     want: str = ""
     changes: Sequence[Change] = ()
-    because_of: Sequence[Spot] = ()
+    because_of: Sequence[Partition] = ()
     newest_input: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LastAttempt:
     """How the last attempt to make a partition from the inputs `want` ended.
 
     Args:
@@ -133,12 +95,12 @@ class Request:
     leads: tuple[str, ...]
     first: date
     last: date
-    judgements: Mapping[Spot, Judgement]
+    partitions: Mapping[Partition, Staleness]
 
     @property
     def newest_input(self) -> int:
         """Event id: two requests for the same days, of which the second is needed, differ in it."""
-        return max(each.newest_input for each in self.judgements.values())
+        return max(each.newest_input for each in self.partitions.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +108,14 @@ class Reaction:
     """What to do about the candidates."""
 
     requests: Sequence[Request]
-    judged: Mapping[Spot, Judgement]
+    found: Mapping[Partition, Staleness]
 
-    def spots(self, *states: State) -> set[Spot]:
+    def partitions(self, *states: StalenessStatus) -> set[Partition]:
         """Candidates that were judged so."""
-        return {spot for spot, judgement in self.judged.items() if judgement.state in states}
+        return {partition for partition, staleness in self.found.items() if staleness.status in states}
 
 
-def affected(graph: Graph, changed: Iterable[Spot], last_days: Mapping[str, date]) -> set[Spot]:
+def downstream_partitions(graph: Graph, changed: Iterable[Partition], last_days: Mapping[str, date]) -> set[Partition]:
     """Partitions of the steps that read what changed, within the history that is over.
 
     And those days not over yet that have an input of their own already, as that comes only once: where days begin
@@ -165,19 +127,19 @@ def affected(graph: Graph, changed: Iterable[Spot], last_days: Mapping[str, date
             readers[table] = [each for each in graph.readers(table) if each[0] in last_days]
         for lead, window in readers[table]:
             first, last = graph.first_days[lead], last_days[lead]
-            found |= {Spot(lead, day) for day in window.downstream_of(changed_day) if first <= day <= last}
+            found |= {Partition(lead, day) for day in window.downstream_of(changed_day) if first <= day <= last}
             if first <= changed_day and timedelta() < changed_day - last <= timedelta(days=EARLY_DAYS):
-                found.add(Spot(lead, changed_day))
+                found.add(Partition(lead, changed_day))
     return found
 
 
 def react(
     graph: Graph,
-    candidates: Collection[Spot],
-    ledger: Ledger,
+    candidates: Collection[Partition],
+    lookup: RecordLookup,
     *,
-    running: Collection[Spot],
-    answers: Mapping[Spot, Answer],
+    running: Collection[Partition],
+    last_attempts: Mapping[Partition, LastAttempt],
     at_most: int | None = None,
 ) -> Reaction:
     """Judge the candidates, upstream first, and request those that must be made.
@@ -190,11 +152,14 @@ def react(
         running: by leading tables; being made right now, or asked for.
         answers: to earlier requests. One that failed is not repeated with the same inputs, and what it was to make
             holds its downstream back; one that succeeded is not repeated either.
-        at_most: so many are looked up in the ledger, besides those that have an answer; the rest is postponed.
+        at_most: so many are looked up, besides those that have an answer; the rest is postponed.
     """
     left = len(candidates) if at_most is None else at_most
-    unsettled = {*running, *(spot for spot, answer in answers.items() if not answer.succeeded)}
-    judged: dict[Spot, Judgement] = {}
+    unsettled = {
+        *running,
+        *(partition for partition, last_attempt in last_attempts.items() if not last_attempt.succeeded),
+    }
+    found: dict[Partition, Staleness] = {}
     for lead in graph.leads():
         days = sorted(day for table, day in candidates if table == lead)
         if not days:
@@ -203,7 +168,7 @@ def react(
         open_upstream = {name: {day for table, day in unsettled if table == graph.lead(name)} for name, _ in reads}
         held = {
             day: [
-                Spot(name, each)
+                Partition(name, each)
                 for name, window in reads
                 if open_upstream[name]  # mostly there is none, and there may be thousands of days
                 for each in window.upstream_of(day)
@@ -211,122 +176,124 @@ def react(
             ]
             for day in days
         }
-        open_days = [day for day in days if not held[day] and Spot(lead, day) not in running]
-        unanswered = [day for day in open_days if Spot(lead, day) not in answers]
+        open_days = [day for day in days if not held[day] and Partition(lead, day) not in running]
+        unanswered = [day for day in open_days if Partition(lead, day) not in last_attempts]
         postponed = set(unanswered[left:])
         left -= len(unanswered) - len(postponed)
         open_days = [day for day in open_days if day not in postponed]
-        records = ledger.made(lead, open_days)
-        upstream = _upstream(ledger, reads, open_days, records)
+        records = lookup.records(lead, open_days)
+        upstream = _upstream(lookup, reads, open_days, records)
         for day in days:
-            spot = Spot(lead, day)
-            if spot in running:
-                judgement = Judgement(State.RUNNING)
+            partition = Partition(lead, day)
+            if partition in running:
+                staleness = Staleness(StalenessStatus.RUNNING)
             elif held[day]:
-                judgement = Judgement(State.HELD, because_of=held[day])
+                staleness = Staleness(StalenessStatus.HELD, because_of=held[day])
             elif day in postponed:
-                judgement = Judgement(State.POSTPONED)
+                staleness = Staleness(StalenessStatus.POSTPONED)
             else:
-                judgement = judge(graph, spot, records.get(day), upstream, answers.get(spot))
-            judged[spot] = judgement
-            if judgement.state not in (State.CURRENT, State.WAITING):
-                unsettled.add(spot)
-            elif spot not in running:
-                unsettled.discard(spot)
-    return Reaction(_requests(graph, judged), judged)
+                staleness = staleness_of(graph, partition, records.get(day), upstream, last_attempts.get(partition))
+            found[partition] = staleness
+            if staleness.status not in (StalenessStatus.CURRENT, StalenessStatus.WAITING):
+                unsettled.add(partition)
+            elif partition not in running:
+                unsettled.discard(partition)
+    return Reaction(_requests(graph, found), found)
 
 
 def _upstream(
-    ledger: Ledger, reads: Sequence[tuple[str, Window]], days: Sequence[date], records: Mapping[date, Made]
-) -> dict[str, dict[date, Made]]:
+    lookup: RecordLookup, reads: Sequence[tuple[str, Window]], days: Sequence[date], records: Mapping[date, Record]
+) -> dict[str, dict[date, Record]]:
     """Records of all that the days read."""
     asked: dict[str, set[date]] = {}
     for name, window in reads:
         asked.setdefault(name, set()).update(each for day in days for each in window.upstream_of(day))
-    found = {name: dict(ledger.made(name, each)) for name, each in asked.items()}
+    found = {name: dict(lookup.records(name, each)) for name, each in asked.items()}
     # A record that does not say what was read is held against the time of the change, which a rewrite hides.
     hidden = {
-        Spot(name, each)
+        Partition(name, each)
         for name, window in reads
         for day in days
-        if day in records and name not in records[day].made_from
+        if day in records and name not in records[day].inputs
         for each in window.upstream_of(day)
         if each in found[name] and found[name][each].recorded_at > records[day].began_at
     }
     for name, day in sorted(hidden):
-        found[name][day] = ledger.changed(name, day) or found[name][day]
+        found[name][day] = lookup.changed(name, day) or found[name][day]
     return found
 
 
-def judge(
+def staleness_of(
     graph: Graph,
-    spot: Spot,
-    record: Made | None,
-    upstream: Mapping[str, Mapping[date, Made]],
-    answer: Answer | None = None,
-) -> Judgement:
+    partition: Partition,
+    record: Record | None,
+    upstream: Mapping[str, Mapping[date, Record]],
+    last_attempt: LastAttempt | None = None,
+) -> Staleness:
     """The verdict on a partition that is neither running nor held.
 
     Args:
-        spot: by the leading table of its step.
+        partition: by the leading table of its step.
         record: the partition's own.
         upstream: records of at least the days that it reads.
         answer: how its last attempt ended, if that is known.
     """
-    reads = graph.reads(spot.table)
-    absent = [Spot(name, spot.day) for name, _ in reads if spot.day not in upstream[name]]
+    reads = graph.reads(partition.table)
+    absent = [Partition(name, partition.day) for name, _ in reads if partition.day not in upstream[name]]
     if absent:
-        return Judgement(State.WAITING, because_of=absent)
+        return Staleness(StalenessStatus.WAITING, because_of=absent)
     inputs = sorted(
         {
-            Spot(name, day): upstream[name][day]
+            Partition(name, day): upstream[name][day]
             for name, window in reads
-            for day in window.upstream_of(spot.day)
+            for day in window.upstream_of(partition.day)
             if day in upstream[name]
         }.items()
     )
-    first_day = graph.first_days[spot.table]
-    changes = [change for each, made in inputs if (change := change_of(each, made, record, first_day)) is not None]
-    listed = "".join(f"{each}={made.digest or made.event_id};" for each, made in inputs)
+    first_day = graph.first_days[partition.table]
+    changes = [
+        change for each, current in inputs if (change := change_of(each, current, record, first_day)) is not None
+    ]
+    listed = "".join(f"{each}={current.digest or current.event_id};" for each, current in inputs)
     want = hashlib.blake2b(listed.encode()).hexdigest()[:WANT_DIGITS]
-    newest = max((made.event_id for _, made in inputs), default=0)
+    newest = max((current.event_id for _, current in inputs), default=0)
     if record is not None and not changes:
-        state = State.CURRENT
-    elif answer is not None and answer.want == want and not answer.succeeded:
-        state = State.FAILED
-    elif answer is not None and answer.want == want and newest <= answer.newest_input:
+        status = StalenessStatus.CURRENT
+    elif last_attempt is not None and last_attempt.want == want and not last_attempt.succeeded:
+        status = StalenessStatus.FAILED
+    elif last_attempt is not None and last_attempt.want == want and newest <= last_attempt.newest_input:
         # It succeeded, and yet the records differ: a commit upstream has no record. Again would be the same again,
         # unless an input changed there and back meanwhile.
-        state = State.CURRENT
+        status = StalenessStatus.CURRENT
     else:
-        state = State.MISSING if record is None else State.STALE
-    return Judgement(state, want, changes, newest_input=newest)
+        status = StalenessStatus.MISSING if record is None else StalenessStatus.STALE
+    return Staleness(status, want, changes, newest_input=newest)
 
 
-def change_of(spot: Spot, made: Made, record: Made | None, first_day: date) -> Change | None:
+def change_of(partition: Partition, current: Record, record: Record | None, first_day: date) -> Change | None:
     """How an input differs from what a record says of it; None if it does not.
 
     Args:
-        spot: the input; `made` is its newest record.
+        partition: the input; `current` is its newest record.
         record: of the partition that reads it; None if that was never made.
         first_day: of the table that reads it.
     """
     if record is None:
-        return Change(spot, None, made.digest)
-    recorded = record.made_from.get(spot.table)
-    if recorded is None or made.digest is None:  # all that is known is what came first
-        return Change(spot, None, made.digest) if made.recorded_at > record.began_at else None
-    before = recorded.get(spot.day)
-    if before is None and spot.day < first_day:  # a daily asset reads nothing from before its own history
+        return Change(partition, None, current.digest)
+    recorded = record.inputs.get(partition.table)
+    if recorded is None or current.digest is None:  # all that is known is what came first
+        return Change(partition, None, current.digest) if current.recorded_at > record.began_at else None
+    before = recorded.get(partition.day)
+    if before is None and partition.day < first_day:  # a daily asset reads nothing from before its own history
         return None
-    return None if before == made.digest else Change(spot, before, made.digest)
+    return None if before == current.digest else Change(partition, before, current.digest)
 
 
-def _requests(graph: Graph, judged: Mapping[Spot, Judgement]) -> list[Request]:
+def _requests(graph: Graph, found: Mapping[Partition, Staleness]) -> list[Request]:
     wanted: dict[str, list[date]] = {}
-    for spot, judgement in judged.items():
-        if judgement.state in (State.MISSING, State.STALE):
-            wanted.setdefault(spot.table, []).append(spot.day)
+    for partition, staleness in found.items():
+        if staleness.status in (StalenessStatus.MISSING, StalenessStatus.STALE):
+            wanted.setdefault(partition.table, []).append(partition.day)
     leads: dict[tuple[date, date], list[str]] = {}
     for lead, days in wanted.items():
         for span in ranges_of(sorted(days)):
@@ -337,7 +304,11 @@ def _requests(graph: Graph, judged: Mapping[Spot, Judgement]) -> list[Request]:
             tuple(names),
             first,
             last,
-            {spot: each for spot, each in judged.items() if spot.table in names and first <= spot.day <= last},
+            {
+                partition: each
+                for partition, each in found.items()
+                if partition.table in names and first <= partition.day <= last
+            },
         )
         for (first, last), names in leads.items()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.partition import days_between
 
 
 @dataclass(frozen=True, slots=True)

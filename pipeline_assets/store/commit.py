@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import NewType
 
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.partition import Partition
 
 Version = NewType("Version", str)
-"""What compare-and-swap compares: opaque, never the same again. Local: inode, mtime and size. S3: the ETag."""
+"""What compare-and-swap compares: opaque.
+
+Local: inode, mtime and size, stamped before the rename, so it never comes back. S3: the ETag, which equal bytes give
+again. ctime is no part of it: a link moves that.
+"""
 
 # A leading underscore is the store's own (_history, _staging); "dt=" is a partition.
 _TABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*(/[A-Za-z0-9][A-Za-z0-9_\-]*)*")
@@ -28,23 +33,14 @@ def check_table(table: str) -> None:
         raise SettingsError(msg)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Partition:
-    """One day of one table. `table` is a path of names joined by "/"."""
+def hive_path(partition: Partition) -> PurePosixPath:
+    """Where a partition's folder is below the root of a store.
 
-    table: str
-    day: date
-
-    def __post_init__(self) -> None:
-        check_table(self.table)
-
-    @property
-    def folder(self) -> PurePosixPath:
-        """Hive path of the partition below the root of a store."""
-        return PurePosixPath(self.table) / f"dt={self.day.isoformat()}"
-
-    def __str__(self) -> str:
-        return str(self.folder)
+    Raises:
+        SettingsError: a table of that name is none of a store's.
+    """
+    check_table(partition.table)
+    return PurePosixPath(partition.table) / f"dt={partition.key.isoformat()}"
 
 
 @dataclass(frozen=True, slots=True)

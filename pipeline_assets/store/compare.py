@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.store.commit import Partition
+from pipeline_assets.partition import Partition
 from pipeline_assets.store.local import LocalStore, Pinned, explained
 from pipeline_assets.store.parquet import row_count
 from pipeline_assets.store.row_diff import (

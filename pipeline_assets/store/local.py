@@ -24,7 +24,8 @@ import pyarrow as pa
 import xxhash
 
 from pipeline_assets.errors import PartitionConflict, PartitionMissing, StorageFull, StorageRefused, StoreBusy
-from pipeline_assets.store.commit import Commit, Partition, Published, Version, check_table
+from pipeline_assets.partition import Partition
+from pipeline_assets.store.commit import Commit, Published, Version, check_table, hive_path
 from pipeline_assets.store.files import names_in
 
 FILE_NAME = "data.parquet"
@@ -261,10 +262,10 @@ class LocalStore:
         return swept
 
     def _path(self, partition: Partition) -> Path:
-        return self.root / partition.folder / FILE_NAME
+        return self.root / hive_path(partition) / FILE_NAME
 
     def _history_folder(self, partition: Partition) -> Path:
-        return self.root / "_history" / partition.folder
+        return self.root / "_history" / hive_path(partition)
 
     def _create_locked(self, folder: Path, day: date) -> tuple[Path, BinaryIO]:
         while True:
@@ -278,7 +279,7 @@ class LocalStore:
 
     @contextmanager
     def _locked(self, partition: Partition) -> Iterator[None]:
-        folder = self.root / partition.folder
+        folder = self.root / hive_path(partition)
         _make_folder(folder)
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from pipeline_assets.store.commit import Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store.commit import hive_path
 from pipeline_assets.store.local import explained
 
 FOLDER = "_reports"
@@ -20,7 +21,7 @@ FOLDER = "_reports"
 
 def page_path(root: Path, name: str, day: date) -> Path:
     """Where the page of a day is, or will be."""
-    return root / FOLDER / Partition(name, day).folder / f"{name}.html"
+    return root / FOLDER / hive_path(Partition(name, day)) / f"{name}.html"
 
 
 def write_page(

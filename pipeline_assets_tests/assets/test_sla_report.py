@@ -15,8 +15,9 @@ from pipeline_assets.assets.sla_report import SLA_REPORT, rows_of, sla_report_as
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.asset.due import due_metadata
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.due import by
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.store import LocalStore
 from pipeline_assets.store.page import page_path
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.report import reports

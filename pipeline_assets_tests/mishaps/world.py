@@ -37,10 +37,10 @@ from pipeline_assets.orchestration.history.graph import daily_graph, key_of
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
 from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
+from pipeline_assets.partition import ranges_of
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.calendar import day_bounds
 from pipeline_assets.rules.contract import Column, Contract
-from pipeline_assets.rules.reach import ranges_of
 from pipeline_assets.rules.windows import trailing
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store import LocalStore

@@ -16,10 +16,11 @@ import pytest
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.orchestration.retry.step import Retrying
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.retry import VERDICTS
 from pipeline_assets.rules.windows import trailing
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.store import LocalStore
 from pipeline_assets.store.parquet import PartitionWriter, read_table
 
 DAYS = dg.DailyPartitionsDefinition("2024-02-27")

@@ -8,9 +8,9 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.sla.judging import sla_report
+from pipeline_assets.orchestration.sla.sensor import sla_report
 from pipeline_assets.rules.due import by
-from pipeline_assets.rules.sla import Cause, Standing, TableReport
+from pipeline_assets.rules.sla import Cause, DeliveryStatus, TableReport
 from pipeline_assets.rules.windows import same_day, trailing
 from pipeline_assets_tests.orchestration.lake import ROW, numbers
 from pipeline_assets_tests.orchestration.past import TIMEZONE, Past, at
@@ -103,5 +103,5 @@ def reported(past: Past, *, now: datetime = NOW, first: date = FIRST, last: date
     return {table.table: table for table in report.tables}
 
 
-def misses(report: TableReport) -> dict[int, tuple[Standing, Cause | None, float | None]]:
-    return {(each.day - FIRST).days: (each.standing, each.cause, each.late_seconds) for each in report.misses}
+def misses(report: TableReport) -> dict[int, tuple[DeliveryStatus, Cause | None, float | None]]:
+    return {(each.day - FIRST).days: (each.status, each.cause, each.late_seconds) for each in report.misses}

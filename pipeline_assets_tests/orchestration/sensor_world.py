@@ -18,22 +18,21 @@ import dagster as dg
 from dagster._core.events import StepMaterializationData
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 
-from pipeline_assets.orchestration.changes.upstream_sensor import Memory, Tick
+from pipeline_assets.orchestration.changes.upstream_sensor import Tick, UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import JUDGEMENTS_KEY
-from pipeline_assets.orchestration.history.failures import Judgement as Judged
+from pipeline_assets.orchestration.history.failures import FAILURES_KEY
+from pipeline_assets.orchestration.history.failures import RecordedFailure as Judged
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
+from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.rules.alerts import Severity
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.reach import Graph
-from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.rules.graph import Graph
 
 FIRST = date(2024, 2, 27)
 START = datetime(2024, 4, 1, tzinfo=UTC)
 MAX_ATTEMPTS = 3
-Digests = dict[Spot, str]
+Digests = dict[Partition, str]
 """By upstream partition: what one partition was, or is to be, made from."""
 
 
@@ -45,15 +44,15 @@ class Attempt:
     leads: tuple[str, ...]
     days: Sequence[date]
     tags: Mapping[str, str]
-    read: dict[Spot, Digests] = field(default_factory=dict)
-    committed: dict[Spot, Digests] = field(default_factory=dict)
+    read: dict[Partition, Digests] = field(default_factory=dict)
+    committed: dict[Partition, Digests] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<{'+'.join(self.leads)} {self.days[0]} to {self.days[-1]}>"
 
     @property
-    def spots(self) -> list[Spot]:
-        return [Spot(lead, day) for lead in self.leads for day in self.days]
+    def partitions(self) -> list[Partition]:
+        return [Partition(lead, day) for lead in self.leads for day in self.days]
 
     @property
     def attempts(self) -> int:
@@ -76,45 +75,45 @@ class World:
     variety: int = 3
     now: datetime = START
     cursor: str | None = None
-    heads: dict[Spot, str] = field(default_factory=dict)
-    recorded: dict[Spot, str] = field(default_factory=dict)
-    made_from: dict[Spot, Digests] = field(default_factory=dict)
+    heads: dict[Partition, str] = field(default_factory=dict)
+    recorded: dict[Partition, str] = field(default_factory=dict)
+    made_from: dict[Partition, Digests] = field(default_factory=dict)
     running: dict[str, Attempt] = field(default_factory=dict)
     submitted: list[Attempt] = field(default_factory=list)
     to_retry: list[Attempt] = field(default_factory=list)
-    changes: Counter[Spot] = field(default_factory=Counter)
+    changes: Counter[Partition] = field(default_factory=Counter)
 
     # What is there.
 
-    def inputs(self, spot: Spot, of: Mapping[Spot, str]) -> Digests:
+    def inputs(self, partition: Partition, of: Mapping[Partition, str]) -> Digests:
         """What a partition is made from, as far as it is there."""
-        first = self.graph.first_days[spot.table]
-        is_silent = spot.table in self.silent
-        return {each: digest for each, digest in self.window(spot, of).items() if each.day >= first or is_silent}
+        first = self.graph.first_days[partition.table]
+        is_silent = partition.table in self.silent
+        return {each: digest for each, digest in self.window(partition, of).items() if each.day >= first or is_silent}
 
-    def window(self, spot: Spot, of: Mapping[Spot, str]) -> Digests:
+    def window(self, partition: Partition, of: Mapping[Partition, str]) -> Digests:
         """The same, with days from before its own history, which some assets read and others do not."""
-        windows = self.graph.reads(spot.table)
-        reads = [Spot(name, day) for name, window in windows for day in window.upstream_of(spot.day)]
+        windows = self.graph.reads(partition.table)
+        reads = [Partition(name, day) for name, window in windows for day in window.upstream_of(partition.day)]
         return {each: of[each] for each in reads if each in of}
 
-    def ancestors(self, spot: Spot) -> set[Spot]:
+    def ancestors(self, partition: Partition) -> set[Partition]:
         """Partitions, by the leading tables of their steps, that it is made from, over any number of steps."""
-        upstream = {Spot(self.graph.lead(name), day) for name, day in self.window(spot, self.heads)}
+        upstream = {Partition(self.graph.lead(name), day) for name, day in self.window(partition, self.heads)}
         return upstream.union(*map(self.ancestors, upstream))
 
-    def computable(self) -> Iterator[Spot]:
+    def computable(self) -> Iterator[Partition]:
         """Partitions whose inputs of the same day are recorded."""
         for lead in self.graph.leads():
             if lead in self.graph.sources:
                 continue
             for day in days_between(self.graph.first_days[lead], self.last_days[lead]):
-                if all(Spot(name, day) in self.recorded for name, _ in self.graph.reads(lead)):
-                    yield Spot(lead, day)
+                if all(Partition(name, day) in self.recorded for name, _ in self.graph.reads(lead)):
+                    yield Partition(lead, day)
 
-    def is_current(self, spot: Spot) -> bool:
+    def is_current(self, partition: Partition) -> bool:
         """Made from what is recorded upstream now."""
-        return self.made_from.get(spot) == self.inputs(spot, self.recorded)
+        return self.made_from.get(partition) == self.inputs(partition, self.recorded)
 
     # What may happen.
 
@@ -125,15 +124,15 @@ class World:
             dg.AssetMaterialization(key_of(table), partition=str(day), metadata=metadata)
         )
         if digest:
-            self.heads[Spot(table, day)] = digest
-            self._recorded(Spot(table, day))
+            self.heads[Partition(table, day)] = digest
+            self._recorded(Partition(table, day))
 
-    def _recorded(self, spot: Spot) -> bool:
+    def _recorded(self, partition: Partition) -> bool:
         """The head is recorded; true when that was so before."""
-        if self.recorded.get(spot) == self.heads[spot]:
+        if self.recorded.get(partition) == self.heads[partition]:
             return True
-        self.recorded[spot] = self.heads[spot]
-        self.changes[spot] += 1
+        self.recorded[partition] = self.heads[partition]
+        self.changes[partition] += 1
         return False
 
     def launch(self, leads: Sequence[str], days: Sequence[date], tags: Mapping[str, str] | None = None) -> Attempt:
@@ -159,55 +158,61 @@ class World:
         event = dg.DagsterEvent(kind, "__ASSET_JOB", step_key=lead, event_specific_data=data)
         self.instance.report_dagster_event(event, attempt.run_id)
 
-    def read(self, attempt: Attempt, spot: Spot) -> None:
+    def read(self, attempt: Attempt, partition: Partition) -> None:
         """A run reads the inputs of one of its partitions: what lies in the lake, recorded or not."""
-        attempt.read[spot] = self.inputs(spot, self.heads)
+        attempt.read[partition] = self.inputs(partition, self.heads)
 
-    def commit(self, attempt: Attempt, spots: Collection[Spot]) -> None:
+    def commit(self, attempt: Attempt, partitions: Collection[Partition]) -> None:
         """A run publishes some of its partitions, those that it has an input for."""
-        for spot in spots:
-            if spot not in attempt.read:
-                self.read(attempt, spot)
-            inputs = attempt.read[spot]
-            if all(Spot(name, spot.day) in inputs for name, _ in self.graph.reads(spot.table)):
-                attempt.committed[spot] = inputs
-                listed = "".join(f"{table[-2:]}{day}{inputs[Spot(table, day)]}" for table, day in sorted(inputs))
-                for table in self.graph.steps[spot.table]:
-                    content = int(hashlib.blake2b(f"{listed}{table[-2:]}{spot.day}".encode()).hexdigest(), 16)
-                    self.heads[Spot(table, spot.day)] = str(content % self.variety)
+        for partition in partitions:
+            if partition not in attempt.read:
+                self.read(attempt, partition)
+            inputs = attempt.read[partition]
+            if all(Partition(name, partition.day) in inputs for name, _ in self.graph.reads(partition.table)):
+                attempt.committed[partition] = inputs
+                listed = "".join(f"{table[-2:]}{day}{inputs[Partition(table, day)]}" for table, day in sorted(inputs))
+                for table in self.graph.steps[partition.table]:
+                    content = int(hashlib.blake2b(f"{listed}{table[-2:]}{partition.day}".encode()).hexdigest(), 16)
+                    self.heads[Partition(table, partition.day)] = str(content % self.variety)
 
     def _record(self, attempt: Attempt) -> None:
-        for spot, inputs in attempt.committed.items():
-            self.made_from[spot] = inputs
-            told: dict[str, dict[str, str]] = {name.rpartition("/")[2]: {} for name, _ in self.graph.reads(spot.table)}
+        for partition, inputs in attempt.committed.items():
+            self.made_from[partition] = inputs
+            told: dict[str, dict[str, str]] = {
+                name.rpartition("/")[2]: {} for name, _ in self.graph.reads(partition.table)
+            }
             for each, digest in inputs.items():
                 told[each.table.rpartition("/")[2]][str(each.day)] = digest
-            for table in self.graph.steps[spot.table]:
-                one = Spot(table, spot.day)
+            for table in self.graph.steps[partition.table]:
+                one = Partition(table, partition.day)
                 unchanged = self._recorded(one)
                 metadata: dict[str, Any] = {
                     "digest": self.heads[one],
                     "unchanged": dg.MetadataValue.bool(unchanged),
-                    **({} if spot.table in self.silent else {"inputs": dg.MetadataValue.json(told)}),
+                    **({} if partition.table in self.silent else {"inputs": dg.MetadataValue.json(told)}),
                 }
                 made = dg.AssetMaterialization(key_of(one.table), partition=str(one.day), metadata=metadata)
-                self._event(attempt, spot.table, "ASSET_MATERIALIZATION", StepMaterializationData(made))
+                self._event(attempt, partition.table, "ASSET_MATERIALIZATION", StepMaterializationData(made))
 
     def succeed(self, attempt: Attempt) -> None:
         """A run commits what is left, records all and ends."""
-        self.commit(attempt, [spot for spot in attempt.spots if spot not in attempt.committed])
+        self.commit(attempt, [partition for partition in attempt.partitions if partition not in attempt.committed])
         self._record(attempt)
         del self.running[attempt.run_id]
         self.instance.report_dagster_event(
             dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="__ASSET_JOB"), attempt.run_id
         )
 
-    def fail(self, attempt: Attempt, *, transient: bool, wait_seconds: float = 60) -> dict[Spot, datetime | None]:
+    def fail(self, attempt: Attempt, *, transient: bool, wait_seconds: float = 60) -> dict[Partition, datetime | None]:
         """A run fails at what it has not committed, and records the rest; when each may be tried again."""
         self._record(attempt)
-        outlook: dict[Spot, datetime | None] = {}
+        outlook: dict[Partition, datetime | None] = {}
         for lead in attempt.leads:
-            failed = [spot for spot in attempt.spots if spot.table == lead and spot not in attempt.committed]
+            failed = [
+                partition
+                for partition in attempt.partitions
+                if partition.table == lead and partition not in attempt.committed
+            ]
             if not failed:
                 continue
             may_retry = transient and attempt.attempts < MAX_ATTEMPTS
@@ -221,14 +226,14 @@ class World:
                 "network" if transient else "bug",
                 Severity.ALERT,
                 "it failed",
-                tuple(spot.day for spot in failed),
+                tuple(partition.day for partition in failed),
                 (),
                 may_retry,
                 not_before,
                 attempt.attempts,
                 MAX_ATTEMPTS if transient else 1,
             )
-            judged = {JUDGEMENTS_KEY: dg.MetadataValue.json([told.as_json()])}
+            judged = {FAILURES_KEY: dg.MetadataValue.json([told.as_json()])}
             data = UserFailureData("x", "it failed", judged)  # type: ignore[no-untyped-call]
             self._event(attempt, lead, "STEP_FAILURE", StepFailureData(None, data))  # type: ignore[no-untyped-call]
         self._ended(attempt)
@@ -268,9 +273,9 @@ class World:
 
     def evaluate(self, cursor: str | None) -> dg.SensorResult:
         """One evaluation of the sensor, as the code server does it; nothing comes of it yet."""
-        ledger = EventLog(self.instance, self.graph)
+        event_log = EventLog(self.instance, self.graph)
         log = logging.getLogger("world")
-        return Tick(ledger, None, Memory.of_cursor(cursor), self.last_days, self.now, log).run()
+        return Tick(event_log, None, UpstreamCursor.of_cursor(cursor), self.last_days, self.now, log).run()
 
     def tick(self, *, stores_cursor: bool = True, submits: int | None = None) -> list[Attempt]:
         """Evaluate, store the cursor, submit the runs that were requested. A daemon that is killed does less."""
@@ -291,10 +296,10 @@ class World:
         self.submitted.append(attempt)
         return attempt
 
-    def in_flight(self, without: Collection[str] = ()) -> set[Spot]:
+    def in_flight(self, without: Collection[str] = ()) -> set[Partition]:
         """Partitions that are being made, or will be by Dagster's retries."""
         running = [attempt for run_id, attempt in self.running.items() if run_id not in without]
-        return {spot for attempt in [*running, *self.to_retry] for spot in attempt.spots}
+        return {partition for attempt in [*running, *self.to_retry] for partition in attempt.partitions}
 
     def close(self) -> None:
         """End what still runs: the instance is shared."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from pipeline_assets.orchestration.asset.run import NOTE_EVERY_SECONDS
-from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.partition import days_between
 from pipeline_assets_tests.orchestration.backfill import counted
 from pipeline_assets_tests.orchestration.backfill.checkout import (
     LAST,

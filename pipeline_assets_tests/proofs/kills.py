@@ -8,7 +8,8 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.proofs.subject import Case, Subject
 from pipeline_assets_tests.support.commits import DAY, commit_number, commit_rows, publish_table, staged_files

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.partition import days_between
 from pipeline_assets.rules.due import by
-from pipeline_assets.rules.sla import Cause, Delivery, SlaReport, Standing, TableReport, table_report
+from pipeline_assets.rules.sla import Cause, Delivery, DeliveryStatus, SlaReport, TableReport, table_report
 
 FIRST, LAST = date(2026, 10, 22), date(2026, 11, 20)
 """Thirty days; clocks in Europe go back on the fourth of them."""
@@ -25,7 +25,7 @@ def on_time(table: str, day: date, *, early_minutes: float = 30, seconds: float 
         table,
         day,
         deadline,
-        Standing.ON_TIME,
+        DeliveryStatus.ON_TIME,
         delivered=deadline - timedelta(minutes=early_minutes),
         duration_seconds=seconds,
         run_id="0f0e0d0c-0000-4000-8000-000000000001",
@@ -35,7 +35,7 @@ def on_time(table: str, day: date, *, early_minutes: float = 30, seconds: float 
 def miss(
     table: str,
     day: date,
-    standing: Standing = Standing.LATE,
+    status: DeliveryStatus = DeliveryStatus.LATE,
     *,
     late_minutes: float = 40,
     cause: Cause | None = Cause.FAILED,
@@ -49,8 +49,8 @@ def miss(
         table,
         day,
         deadline,
-        standing,
-        delivered=deadline + late if standing is Standing.LATE else None,
+        status,
+        delivered=deadline + late if status is DeliveryStatus.LATE else None,
         late_seconds=late.total_seconds(),
         duration_seconds=seconds,
         cause=cause,
@@ -135,7 +135,7 @@ def month() -> SlaReport:
                     november[20]: miss(
                         "user_features",
                         november[20],
-                        Standing.BROKEN,
+                        DeliveryStatus.BROKEN,
                         late_minutes=135,
                         detail="Run 5a5b5c5d failed at 04:12, and 2 more after it.",
                     ),
@@ -164,9 +164,9 @@ def long_history(number_of_days: int = 366) -> SlaReport:
 
 def all_missed() -> SlaReport:
     """Thirty days of which none came: late, not there, failed by turns."""
-    standings = [Standing.LATE, Standing.MISSING, Standing.BROKEN]
+    statuses = [DeliveryStatus.LATE, DeliveryStatus.MISSING, DeliveryStatus.BROKEN]
     deliveries = [
-        miss("events", day, standings[number % 3], late_minutes=30 + number * 60, cause=list(Cause)[number % 5])
+        miss("events", day, statuses[number % 3], late_minutes=30 + number * 60, cause=list(Cause)[number % 5])
         for number, day in enumerate(days_between(FIRST, LAST))
     ]
     return report_of(table_of("events", deliveries))
@@ -187,5 +187,5 @@ def long_names() -> SlaReport:
     name = "a_table_that_was_named_by_a_committee_" * 4 + "v2"
     days = days_between(FIRST, LAST)
     deliveries = [on_time(name, day) for day in days[:-1]]
-    deliveries.append(miss(name, days[-1], Standing.MISSING, detail=f"nobody/asked/for/{name}" * 3, run_id=None))
+    deliveries.append(miss(name, days[-1], DeliveryStatus.MISSING, detail=f"nobody/asked/for/{name}" * 3, run_id=None))
     return report_of(table_of(name, deliveries, owners=[f"team:{name}", "someone@example.com"]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.report.sla_page import sla_page
-from pipeline_assets.rules.sla import SlaReport, Standing
+from pipeline_assets.rules.sla import DeliveryStatus, SlaReport
 from pipeline_assets_tests.report import reports
 from pipeline_assets_tests.support.browser import colours_of, dom_of, needs_browser, screenshot, served
 
@@ -103,5 +103,9 @@ def test_the_picture_of_the_page_shows_what_was_missed(tmp_path: Path) -> None:
     area = sum(colours.values())
     assert area == 900 * 1000
     assert 0.7 < colours[b"\xff\xff\xff"] / area < 0.97
-    for standing, colour in {Standing.ON_TIME: "2b7a8c", Standing.LATE: "c2570c", Standing.BROKEN: "a3123a"}.items():
-        assert colours.get(bytes.fromhex(colour), 0) > 20, standing
+    for status, colour in {
+        DeliveryStatus.ON_TIME: "2b7a8c",
+        DeliveryStatus.LATE: "c2570c",
+        DeliveryStatus.BROKEN: "a3123a",
+    }.items():
+        assert colours.get(bytes.fromhex(colour), 0) > 20, status

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 
 import pytest
 
+from pipeline_assets.partition import Partition
 from pipeline_assets.report.plan_words import COLUMNS, explained, folded, headline, progress_rows, rows, sums
-from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Mode, Plan, Progressed, Reason, Spread
-from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Mode, Plan, Reason, Spread, TableProgress
 
 FIRST = date(2026, 2, 14)
 COMPUTE, SKIP, WAIT = Entry(Action.COMPUTE, Reason.MISSING), Entry(Action.SKIP, None), Action.WAIT
@@ -24,7 +24,7 @@ def plan(
     mode: Mode = Mode.FULL,
     force: bool = False,
     why: str = "",
-    **more: dict[str, Progressed] | dict[str, Estimate],
+    **more: dict[str, TableProgress] | dict[str, Estimate],
 ) -> Plan:
     ask = Ask(mode, ("events",), ((day(0), day(400)),), why, force)
     return Plan(ask, tuple(entries), entries, {}, {}, **more)  # type: ignore[arg-type]
@@ -37,8 +37,8 @@ def test_three_years_are_one_line_and_scattered_days_are_counted() -> None:
 
 
 def test_a_table_is_named_once_and_each_fate_of_its_days_is_a_line_below_it() -> None:
-    waits = Entry(WAIT, Reason.MISSING, Spot("landing", day(3)))
-    reads = Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Spot("events", day(0)))
+    waits = Entry(WAIT, Reason.MISSING, Partition("landing", day(3)))
+    reads = Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Partition("events", day(0)))
     found = rows(
         plan({"events": {day(3): waits, day(0): COMPUTE, day(1): COMPUTE, day(2): SKIP}, "sales": {day(0): reads}})
     )
@@ -80,7 +80,7 @@ def test_estimates_are_told_with_their_spread_and_what_is_not_known_is_named() -
 
 
 def test_what_is_skipped_and_what_waits_is_said() -> None:
-    entries = {"events": {day(0): SKIP, day(1): Entry(WAIT, Reason.MISSING, Spot("landing", day(1)))}}
+    entries = {"events": {day(0): SKIP, day(1): Entry(WAIT, Reason.MISSING, Partition("landing", day(1)))}}
     skipped, waiting = sums(plan(entries), runs=0)[1:]
     assert skipped == "Skipped: 1 partition, as inputs and code did not change; --force computes them all the same."
     assert waiting.startswith("Waiting: 1 partition, for what is not there")
@@ -97,7 +97,7 @@ def test_the_headline_says_what_was_asked_for_and_why() -> None:
 
 def test_the_watermark_is_told_with_the_number_of_days_that_are_missing_before_it() -> None:
     gaps = ((day(1), day(2)), (day(5), day(5)))
-    told = {"events": Progressed(day(9), gaps), "sales": Progressed(day(9), ()), "new": Progressed(None, ())}
+    told = {"events": TableProgress(day(9), gaps), "sales": TableProgress(day(9), ()), "new": TableProgress(None, ())}
     assert progress_rows(plan({}, progressed=told)) == [
         ["events", day(9), f"3 days: {day(1)} to {day(2)}, {day(5)}"],
         ["sales", day(9), "none"],
@@ -118,19 +118,21 @@ REASONS = {
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_is_explained(reason: Reason) -> None:
-    told = plan({"events": {FIRST: Entry(Action.COMPUTE, reason, Spot("raw", FIRST))}})
-    assert explained(told, Spot("events", FIRST)) == [f"events {FIRST} is computed, {reason.value}: {REASONS[reason]}."]
+    told = plan({"events": {FIRST: Entry(Action.COMPUTE, reason, Partition("raw", FIRST))}})
+    assert explained(told, Partition("events", FIRST)) == [
+        f"events {FIRST} is computed, {reason.value}: {REASONS[reason]}."
+    ]
     assert rows(told)[1][1] == reason.value
 
 
 def test_what_waits_is_explained_to_what_is_not_there() -> None:
     chain = plan(
         {
-            "raw": {FIRST: Entry(WAIT, Reason.MISSING, Spot("landing", FIRST))},
-            "events": {FIRST: Entry(WAIT, Reason.MISSING, Spot("raw", FIRST))},
+            "raw": {FIRST: Entry(WAIT, Reason.MISSING, Partition("landing", FIRST))},
+            "events": {FIRST: Entry(WAIT, Reason.MISSING, Partition("raw", FIRST))},
         }
     )
-    assert explained(chain, Spot("events", FIRST)) == [
+    assert explained(chain, Partition("events", FIRST)) == [
         f"events {FIRST} should be computed, MISSING, and waits for raw {FIRST}.",
         f"raw {FIRST} should be computed, MISSING, and waits for landing {FIRST}.",
         f"landing {FIRST} is not there, and nothing in this plan makes it.",
@@ -138,7 +140,7 @@ def test_what_waits_is_explained_to_what_is_not_there() -> None:
 
 
 def test_a_partition_that_is_held_waits_for_whoever_makes_it_and_so_does_what_reads_it() -> None:
-    held = Spot("events", FIRST)
+    held = Partition("events", FIRST)
     told = plan(
         {
             "events": {FIRST: Entry(WAIT, Reason.MISSING, held)},
@@ -147,14 +149,14 @@ def test_a_partition_that_is_held_waits_for_whoever_makes_it_and_so_does_what_re
     )
     last = f"events {FIRST} waits: somebody else is making it, or it must not be tried again now."
     assert explained(told, held) == [last]
-    assert explained(told, Spot("sales", FIRST)) == [
+    assert explained(told, Partition("sales", FIRST)) == [
         f"sales {FIRST} should be computed, DOWNSTREAM_OF, and waits for events {FIRST}.",
         last,
     ]
 
 
 def test_a_skipped_partition_is_explained() -> None:
-    assert explained(plan({"events": {FIRST: SKIP}}), Spot("events", FIRST)) == [
+    assert explained(plan({"events": {FIRST: SKIP}}), Partition("events", FIRST)) == [
         f"events {FIRST} is skipped: its inputs and code did not change."
     ]
 
@@ -162,12 +164,12 @@ def test_a_skipped_partition_is_explained() -> None:
 @pytest.mark.parametrize(
     ("spot", "mode", "said"),
     [
-        (Spot("sales", FIRST), Mode.FULL, "sales was not asked for"),
-        (Spot("events", FIRST - timedelta(days=1)), Mode.FULL, "its day was not asked for"),
-        (Spot("events", FIRST), Mode.MISSING, "--mode missing finds nothing to do for it (it is there)"),
+        (Partition("sales", FIRST), Mode.FULL, "sales was not asked for"),
+        (Partition("events", FIRST - timedelta(days=1)), Mode.FULL, "its day was not asked for"),
+        (Partition("events", FIRST), Mode.MISSING, "--mode missing finds nothing to do for it (it is there)"),
     ],
 )
-def test_what_is_left_alone_is_told_why(spot: Spot, mode: Mode, said: str) -> None:
-    assert explained(plan({}, mode=mode), spot) == [
-        f"{spot} is left alone: {said}, and it reads nothing that is computed."
+def test_what_is_left_alone_is_told_why(partition: Partition, mode: Mode, said: str) -> None:
+    assert explained(plan({}, mode=mode), partition) == [
+        f"{partition} is left alone: {said}, and it reads nothing that is computed."
     ]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_assets.partition import days_between
 from pipeline_assets.report.plots import (
     BOTTOM,
     HEIGHT,
@@ -23,8 +24,7 @@ from pipeline_assets.report.plots import (
     strip,
     told,
 )
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.sla import Delivery, SlaReport, Standing
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus, SlaReport
 from pipeline_assets_tests.report import reports
 from pipeline_assets_tests.report.reports import FIRST, LAST, miss, on_time, report_of, table_of
 from pipeline_assets_tests.support.properties import examples
@@ -36,7 +36,7 @@ def deliveries(late_minutes: list[float | None]) -> list[Delivery]:
     """One day after the other: minutes late, early ones negative; None did not come."""
     days = days_between(LAST - timedelta(days=len(late_minutes) - 1), LAST)
     return [
-        miss("t", day, Standing.BROKEN, late_minutes=90)
+        miss("t", day, DeliveryStatus.BROKEN, late_minutes=90)
         if late is None
         else miss("t", day, late_minutes=late)
         if late > 0
@@ -93,7 +93,7 @@ def test_later_is_higher() -> None:
 def test_one_old_day_does_not_flatten_the_others() -> None:
     """A partition that was computed anew after months is hundreds of days late."""
     plot = delivered([-60, 30, 45, 300 * 24 * HOUR_MINUTES])
-    lateness = [mark for mark in plot.marks if mark.standing is Standing.LATE]
+    lateness = [mark for mark in plot.marks if mark.status is DeliveryStatus.LATE]
 
     assert plot.off_scale_seconds == 6 * 3600
     assert plot.has_band
@@ -110,9 +110,9 @@ def test_a_plot_without_absent_days_has_no_band_for_them() -> None:
 def test_misses_are_drawn_last_and_stay_large_in_a_long_report() -> None:
     report = reports.long_history(366)
     for plot in (delivery_plot(report, report.tables[0]), strip(report, report.tables[0])):
-        missed = [mark.standing is Standing.LATE for mark in plot.marks]
+        missed = [mark.status is DeliveryStatus.LATE for mark in plot.marks]
         assert missed == sorted(missed)
-        assert min(mark.size for mark in plot.marks if mark.standing is Standing.LATE) >= 4
+        assert min(mark.size for mark in plot.marks if mark.status is DeliveryStatus.LATE) >= 4
         assert max(mark.x for mark in plot.marks) < WIDTH
 
 

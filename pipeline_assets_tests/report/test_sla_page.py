@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pipeline_assets.report.sla_page import NEWEST_MISSES, sla_page, sla_summary
-from pipeline_assets.rules.sla import SlaReport, Standing
+from pipeline_assets.rules.sla import DeliveryStatus, SlaReport
 from pipeline_assets_tests.report import reports
 from pipeline_assets_tests.report.reports import FIRST, LAST, miss, on_time, report_of, table_of
 
@@ -142,10 +142,10 @@ def test_tables_that_did_not_keep_their_promise_come_first() -> None:
 
 def test_a_miss_has_a_shape_of_its_own_and_the_legend_names_it() -> None:
     shapes = {}
-    for standing in (Standing.LATE, Standing.MISSING, Standing.BROKEN):
-        text = sla_page(report_of(table_of("t", [miss("t", LAST, standing)])), dagster_url=UI)
+    for status in (DeliveryStatus.LATE, DeliveryStatus.MISSING, DeliveryStatus.BROKEN):
+        text = sla_page(report_of(table_of("t", [miss("t", LAST, status)])), dagster_url=UI)
         (shape,) = re.findall(r'aria-hidden="true"><path d="M8 8(.*?)"', text)
-        shapes[standing] = shape
+        shapes[status] = shape
     on_time_page = sla_page(reports.all_on_time(), dagster_url=UI)
 
     assert len(set(shapes.values())) == 3

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from pipeline_assets.report import words
-from pipeline_assets.rules.sla import Cause, Standing
+from pipeline_assets.rules.sla import Cause, DeliveryStatus
 from pipeline_assets_tests.report import reports
 from pipeline_assets_tests.report.reports import FIRST, LAST, miss, on_time, report_of, table_of
 
@@ -133,7 +133,7 @@ def test_days_of_a_span_are_named_without_repeating_the_year() -> None:
 
 
 def test_every_standing_and_number_that_may_be_absent_has_words() -> None:
-    assert words.STANDINGS.keys() >= {standing for standing in Standing if standing.name not in ("NOT_DUE", "WARNED")}
+    assert words.STATUSES.keys() >= {status for status in DeliveryStatus if status.name not in ("NOT_DUE", "WARNED")}
     bare = dataclasses.replace(table_of("events", [on_time("events", LAST)]), duration_mean_seconds=None)
     assert words.trend(bare) == "-"
     assert words.headline(reports.month()) == f"3 of 4 tables kept their promise {SPAN}"

@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
 from pipeline_assets.rules.backfill import (
     Action,
     Ask,
@@ -15,9 +17,9 @@ from pipeline_assets.rules.backfill import (
     Facts,
     Mode,
     Plan,
-    Progressed,
     Reason,
     Spread,
+    TableProgress,
     chain,
     chunks,
     differences,
@@ -26,8 +28,7 @@ from pipeline_assets.rules.backfill import (
     stretches_of,
     total,
 )
-from pipeline_assets.rules.reach import Graph, Table
-from pipeline_assets.rules.staleness import Made, Spot
+from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.windows import arrivals, same_day, trailing
 
 FIRST, LAST = date(2028, 2, 1), date(2028, 3, 31)  # a leap year: 14 February and 28 days end on 14 March
@@ -72,10 +73,10 @@ class Shop:
 
     graph: Graph = SHOP
     heads: dict[str, dict[date, str]] = field(default_factory=dict)
-    made: dict[str, dict[date, Made]] = field(default_factory=dict)
-    failed: set[Spot] = field(default_factory=set)
-    foreign: set[Spot] = field(default_factory=set)
-    held: set[Spot] = field(default_factory=set)
+    made: dict[str, dict[date, Record]] = field(default_factory=dict)
+    failed: set[Partition] = field(default_factory=set)
+    foreign: set[Partition] = field(default_factory=set)
+    held: set[Partition] = field(default_factory=set)
     versions: dict[str, str] = field(default_factory=dict)
     last_days: dict[str, date] = field(default_factory=dict)
 
@@ -84,7 +85,7 @@ class Shop:
         for name, table in self.graph.tables.items():
             self.made[name] = {}
             for day in days(self.graph.first_days[name], self.last_days[name]):
-                made_from = {
+                inputs = {
                     upstream: {
                         each: made.digest or ""
                         for each in window.upstream_of(day)
@@ -92,7 +93,7 @@ class Shop:
                     }
                     for upstream, window in table.reads.items()
                 }
-                self.made[name][day] = Made(1, "digest", made_from=made_from, code_version="code")
+                self.made[name][day] = Record(1, "digest", inputs=inputs, code_version="code")
             if name not in self.graph.sources:
                 self.heads[name] = dict.fromkeys(self.made[name], "head")
                 self.versions[name] = "code"
@@ -100,7 +101,7 @@ class Shop:
     def changes(self, table: str, *changed: date) -> None:
         """Other rows are there now, and recorded."""
         for day in changed:
-            made = self.made[table].get(day, Made(1, None))
+            made = self.made[table].get(day, Record(1, None))
             self.made[table][day] = replace(made, event_id=2, digest="other")
             if table in self.heads:
                 self.heads[table][day] = "another head"
@@ -159,9 +160,9 @@ def test_events_of_three_days_reach_the_features_to_the_end_of_their_window_and_
         "segments": [(feb(14), mar(14), "compute DOWNSTREAM_OF")],
     }
     features = planned.entries["features"]
-    assert features[feb(14)].because == Spot("events", feb(14))
-    assert features[mar(12)].because == Spot("events", feb(14))
-    assert features[mar(14)].because == Spot("events", feb(16))
+    assert features[feb(14)].because == Partition("events", feb(14))
+    assert features[mar(12)].because == Partition("events", feb(14))
+    assert features[mar(14)].because == Partition("events", feb(16))
 
 
 def test_late_files_reach_back_by_the_lateness_and_forward_by_the_windows() -> None:
@@ -198,14 +199,14 @@ def test_a_table_whose_history_begins_later_is_not_affected_by_days_before_it() 
     planned = shop.plan(Mode.SELECTIVE, "events", on=((feb(14), feb(20)),), force=True)
 
     assert planned.days("features") == days(feb(20), mar(18))
-    assert {each.because for each in planned.entries["features"].values()} == {Spot("events", feb(20))}
+    assert {each.because for each in planned.entries["features"].values()} == {Partition("events", feb(20))}
     shop.loses("features", feb(20))
     assert shop.plan(Mode.SELECTIVE, "events", on=((feb(14), feb(19)),), force=True).days("features") == []
 
 
 def test_what_lies_before_its_history_neither_holds_a_table_nor_is_among_the_heads_that_it_reads() -> None:
     shop = Shop(replace(SHOP, first_days={**SHOP.first_days, "features": feb(20), "segments": feb(20)}))
-    shop.held.add(Spot("events", feb(14)))
+    shop.held.add(Partition("events", feb(14)))
 
     planned = shop.plan(Mode.FULL, "features", force=True)
 
@@ -215,10 +216,10 @@ def test_what_lies_before_its_history_neither_holds_a_table_nor_is_among_the_hea
 
 @pytest.mark.parametrize("made_from", [{}, {"events": {feb(14): "digest"}}])
 def test_an_asset_that_may_have_read_days_before_its_history_is_affected_by_them(
-    made_from: dict[str, dict[date, str]],
+    inputs: dict[str, dict[date, str]],
 ) -> None:
     shop = Shop(replace(SHOP, first_days={**SHOP.first_days, "features": feb(20), "segments": feb(20)}))
-    shop.made["features"][feb(21)] = replace(shop.made["features"][feb(21)], made_from=made_from)
+    shop.made["features"][feb(21)] = replace(shop.made["features"][feb(21)], inputs=inputs)
 
     planned = shop.plan(Mode.SELECTIVE, "events", on=((feb(14), feb(14)),), force=True)
 
@@ -232,28 +233,28 @@ def test_what_was_read_and_is_another_now_is_told_from_what_came_later() -> None
     for table in ("raw", "rejected", "events"):
         shop.loses(table, feb(15))
     for day in days(feb(15), mar(13)):
-        del shop.made["features"][day].made_from["events"][feb(15)]  # type: ignore[attr-defined]
-    shop.made["landing"][feb(15)] = shop.made["events"][feb(15)] = Made(3, "came later")
+        del shop.made["features"][day].inputs["events"][feb(15)]  # type: ignore[attr-defined]
+    shop.made["landing"][feb(15)] = shop.made["events"][feb(15)] = Record(3, "came later")
     shop.heads["events"][feb(15)] = "head"
 
     planned = shop.plan(Mode.STALE, "raw", "features")
 
     assert told(planned)["raw"] == [(feb(10), feb(10), "compute INPUT_CHANGED")]
-    assert planned.entries["raw"][feb(10)].because == Spot("landing", feb(10))
+    assert planned.entries["raw"][feb(10)].because == Partition("landing", feb(10))
     assert told(planned)["features"] == [
         (feb(7), feb(14), "compute DOWNSTREAM_OF"),
         (feb(15), mar(13), "compute LATE_DATA"),
     ]
-    assert planned.entries["features"][mar(13)].because == Spot("events", feb(15))
+    assert planned.entries["features"][mar(13)].because == Partition("events", feb(15))
 
 
 def test_a_change_is_told_before_data_that_came_late() -> None:
     shop = Shop()
     shop.changes("events", feb(20))
-    shop.made["features"][feb(20)] = replace(shop.made["features"][feb(20)], made_from={"events": {feb(20): "digest"}})
+    shop.made["features"][feb(20)] = replace(shop.made["features"][feb(20)], inputs={"events": {feb(20): "digest"}})
 
     assert told(shop.plan(Mode.STALE, "features"))["features"][0] == (feb(20), mar(18), "compute INPUT_CHANGED")
-    assert shop.plan(Mode.STALE, "features").entries["features"][feb(20)].because == Spot("events", feb(20))
+    assert shop.plan(Mode.STALE, "features").entries["features"][feb(20)].because == Partition("events", feb(20))
 
 
 def test_an_input_whose_head_is_gone_is_not_late_data() -> None:
@@ -261,7 +262,7 @@ def test_an_input_whose_head_is_gone_is_not_late_data() -> None:
     shop = Shop()
     del shop.heads["events"][feb(15)]
     for day in days(feb(15), mar(13)):
-        del shop.made["features"][day].made_from["events"][feb(15)]  # type: ignore[attr-defined]
+        del shop.made["features"][day].inputs["events"][feb(15)]  # type: ignore[attr-defined]
 
     assert told(shop.plan(Mode.STALE, "features")) == {}
 
@@ -275,8 +276,8 @@ def test_an_incremental_plan_takes_gaps_and_what_is_new_and_shows_the_watermark(
     planned = shop.plan(Mode.INCREMENTAL, "events", "features")
 
     assert planned.progressed == {
-        "events": Progressed(mar(27), ((feb(10), feb(11)),)),
-        "features": Progressed(mar(27), ()),
+        "events": TableProgress(mar(27), ((feb(10), feb(11)),)),
+        "features": TableProgress(mar(27), ()),
     }
     assert told(planned)["events"] == [
         (feb(10), feb(11), "compute MISSING"),
@@ -298,7 +299,7 @@ def test_an_incremental_plan_of_an_empty_lake_is_all_that_can_be_made() -> None:
 
     planned = shop.plan(Mode.INCREMENTAL)
 
-    assert planned.progressed == dict.fromkeys(STEPS, Progressed(None, ()))
+    assert planned.progressed == dict.fromkeys(STEPS, TableProgress(None, ()))
     for name in STEPS:
         assert told(planned)[name] == [
             (FIRST, feb(2), "compute MISSING"),
@@ -312,7 +313,7 @@ def test_the_watermark_is_that_of_days_that_are_over_and_of_all_tables_of_a_step
     shop.heads["raw"][LAST] = shop.heads["rejected"][LAST] = "head"
     del shop.heads["rejected"][mar(30)]
 
-    assert shop.plan(Mode.INCREMENTAL, "raw").progressed == {"raw": Progressed(mar(29), ())}
+    assert shop.plan(Mode.INCREMENTAL, "raw").progressed == {"raw": TableProgress(mar(29), ())}
 
 
 def test_new_code_outdates_all_history_but_an_incremental_plan_computes_the_watermark_only() -> None:
@@ -363,12 +364,12 @@ def test_what_is_asked_for_waits_for_a_source_that_is_not_there() -> None:
     planned = shop.plan(Mode.MISSING)
 
     assert planned.entries == {
-        "raw": {feb(15): Entry(Action.WAIT, Reason.MISSING, Spot("landing", feb(15)))},
-        "events": {feb(15): Entry(Action.WAIT, Reason.MISSING, Spot("raw", feb(15)))},
+        "raw": {feb(15): Entry(Action.WAIT, Reason.MISSING, Partition("landing", feb(15)))},
+        "events": {feb(15): Entry(Action.WAIT, Reason.MISSING, Partition("raw", feb(15)))},
     }
-    assert [spot for spot, _ in chain(planned, Spot("events", feb(15)))] == [
-        Spot("events", feb(15)),
-        Spot("raw", feb(15)),
+    assert [partition for partition, _ in chain(planned, Partition("events", feb(15)))] == [
+        Partition("events", feb(15)),
+        Partition("raw", feb(15)),
     ]
     assert planned.heads == {}
     assert planned.estimates == {}
@@ -381,16 +382,16 @@ def test_a_published_partition_whose_own_input_is_gone_waits_too() -> None:
 
     planned = shop.plan(Mode.STALE, "sales")
 
-    assert planned.entries["sales"][feb(15)] == Entry(Action.WAIT, Reason.CODE_CHANGED, Spot("events", feb(15)))
+    assert planned.entries["sales"][feb(15)] == Entry(Action.WAIT, Reason.CODE_CHANGED, Partition("events", feb(15)))
 
 
 def test_what_is_held_holds_all_that_reads_it() -> None:
     shop = Shop()
-    shop.held.add(Spot("events", feb(15)))
+    shop.held.add(Partition("events", feb(15)))
 
     planned = shop.plan(Mode.SELECTIVE, "events", on=((feb(14), feb(15)),), force=True)
 
-    held = Spot("events", feb(15))
+    held = Partition("events", feb(15))
     assert planned.entries["events"][feb(15)] == Entry(Action.WAIT, Reason.REQUESTED, held)
     assert planned.days("features") == [feb(14)]
     assert planned.days("features", Action.WAIT) == days(feb(15), mar(12))
@@ -401,7 +402,7 @@ def test_what_is_held_holds_all_that_reads_it() -> None:
 
 def test_what_waits_for_a_held_partition_holds_what_reads_it() -> None:
     shop = Shop()
-    shop.held.add(Spot("events", feb(15)))
+    shop.held.add(Partition("events", feb(15)))
 
     planned = shop.plan(Mode.SELECTIVE, "features", "segments", on=((feb(14), feb(16)),), force=True)
 
@@ -409,16 +410,16 @@ def test_what_waits_for_a_held_partition_holds_what_reads_it() -> None:
         (feb(14), feb(14), "compute REQUESTED"),
         (feb(15), feb(16), "wait REQUESTED"),
     ]
-    assert planned.entries["segments"][feb(16)].because == Spot("events", feb(15))
+    assert planned.entries["segments"][feb(16)].because == Partition("events", feb(15))
 
 
 def test_the_chain_of_a_partition_that_is_held_itself_ends() -> None:
     shop = Shop()
-    shop.held.add(Spot("features", feb(15)))
+    shop.held.add(Partition("features", feb(15)))
     planned = shop.plan(Mode.SELECTIVE, "events", on=((feb(15), feb(15)),), force=True)
 
-    held = Entry(Action.WAIT, Reason.DOWNSTREAM_OF, Spot("features", feb(15)))
-    assert chain(planned, Spot("features", feb(15))) == [(Spot("features", feb(15)), held)]
+    held = Entry(Action.WAIT, Reason.DOWNSTREAM_OF, Partition("features", feb(15)))
+    assert chain(planned, Partition("features", feb(15))) == [(Partition("features", feb(15)), held)]
 
 
 def test_a_chain_leads_to_the_first_cause() -> None:
@@ -427,13 +428,13 @@ def test_a_chain_leads_to_the_first_cause() -> None:
 
     planned = shop.plan(Mode.STALE)
 
-    assert chain(planned, Spot("segments", mar(15))) == [
-        (Spot("segments", mar(15)), Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Spot("features", mar(15)))),
-        (Spot("features", mar(15)), Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Spot("events", feb(17)))),
-        (Spot("events", feb(17)), Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Spot("raw", feb(20)))),
-        (Spot("raw", feb(20)), Entry(Action.COMPUTE, Reason.INPUT_CHANGED, Spot("landing", feb(20)))),
+    assert chain(planned, Partition("segments", mar(15))) == [
+        (Partition("segments", mar(15)), Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Partition("features", mar(15)))),
+        (Partition("features", mar(15)), Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Partition("events", feb(17)))),
+        (Partition("events", feb(17)), Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, Partition("raw", feb(20)))),
+        (Partition("raw", feb(20)), Entry(Action.COMPUTE, Reason.INPUT_CHANGED, Partition("landing", feb(20)))),
     ]
-    assert chain(planned, Spot("segments", mar(20))) == []
+    assert chain(planned, Partition("segments", mar(20))) == []
 
 
 def test_a_chain_ends_with_a_change_though_what_changed_is_in_the_plan_as_well() -> None:
@@ -443,7 +444,7 @@ def test_a_chain_ends_with_a_change_though_what_changed_is_in_the_plan_as_well()
     planned = shop.plan(Mode.FULL)
 
     assert planned.entries["events"][feb(15)].action is Action.SKIP
-    assert [spot for spot, _ in chain(planned, Spot("sales", feb(15)))] == [Spot("sales", feb(15))]
+    assert [partition for partition, _ in chain(planned, Partition("sales", feb(15)))] == [Partition("sales", feb(15))]
 
 
 @pytest.mark.parametrize("mode", [Mode.STALE, Mode.MISSING, Mode.FAILED])
@@ -460,7 +461,7 @@ def test_a_head_without_a_record_or_of_another_record_is_computed_when_it_is_ask
     shop = Shop()
     shop.forgets("rejected", feb(14))
     shop.forgets("features", feb(15))
-    shop.foreign.add(Spot("rejected", feb(16)))
+    shop.foreign.add(Partition("rejected", feb(16)))
 
     planned = shop.plan(mode, "raw", "features", on=((feb(13), feb(17)),))
 
@@ -485,7 +486,7 @@ def test_force_computes_what_is_asked_for_by_name_and_nothing_that_a_mode_does_n
 
 def test_of_several_reasons_the_first_that_the_mode_heeds_is_told() -> None:
     shop = Shop()
-    shop.failed |= {Spot("sales", feb(10)), Spot("sales", feb(11)), Spot("sales", feb(12))}
+    shop.failed |= {Partition("sales", feb(10)), Partition("sales", feb(11)), Partition("sales", feb(12))}
     shop.loses("sales", feb(10), feb(13))
     shop.changes("events", feb(11), feb(14))
     for day in (feb(11), feb(14)):
@@ -526,7 +527,7 @@ def test_days_that_are_asked_for_need_not_be_contiguous_and_end_with_the_history
 def test_a_plan_keeps_the_heads_of_what_it_writes_and_reads() -> None:
     shop = Shop()
     shop.loses("events", feb(1))
-    shop.made["landing"][feb(20)] = Made(77, None)
+    shop.made["landing"][feb(20)] = Record(77, None)
 
     planned = shop.plan(Mode.SELECTIVE, "raw", "features", on=((feb(20), feb(20)),), force=True)
 
@@ -609,7 +610,7 @@ def test_what_moved_since_planning_is_told_in_folded_words() -> None:
     before = shop.plan(Mode.SELECTIVE, "events", "sales", on=((feb(14), feb(16)),), force=True)
     shop.versions["events"] = "new code"
     shop.heads["features"] |= {feb(18): "new", feb(19): "new"}
-    shop.held |= {Spot("sales", feb(15)), Spot("sales", feb(16))}
+    shop.held |= {Partition("sales", feb(15)), Partition("sales", feb(16))}
 
     now = shop.plan(Mode.SELECTIVE, "events", "sales", on=((feb(14), feb(16)),), force=True)
 
@@ -625,7 +626,7 @@ def test_a_file_that_came_since_planning_is_a_difference_and_so_is_code_downstre
     shop = Shop()
     shop.changes("landing", feb(14), feb(15))
     before = shop.plan(Mode.STALE, "raw")
-    shop.made["landing"][feb(15)] = Made(3, "yet another")
+    shop.made["landing"][feb(15)] = Record(3, "yet another")
     shop.versions["sales"] = "new code"
 
     now = shop.plan(Mode.STALE, "raw")
@@ -658,10 +659,10 @@ def test_a_part_of_a_plan_is_what_was_chosen_of_what_it_computes() -> None:
     shop = Shop()
     for day in days(FIRST, LAST):
         shop.made["sales"][day] = replace(shop.made["sales"][day], rows=10)
-    shop.held.add(Spot("sales", feb(15)))
+    shop.held.add(Partition("sales", feb(15)))
     planned = shop.plan(Mode.SELECTIVE, "events", "sales", on=((feb(14), feb(16)),), force=True)
 
-    part = only(planned, {Spot("sales", feb(14)), Spot("sales", feb(15)), Spot("sales", mar(1))})
+    part = only(planned, {Partition("sales", feb(14)), Partition("sales", feb(15)), Partition("sales", mar(1))})
 
     assert part.order == ("sales",)
     assert part.entries == {"sales": {feb(14): planned.entries["sales"][feb(14)]}}

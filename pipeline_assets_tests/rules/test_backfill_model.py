@@ -15,6 +15,8 @@ from typing import NamedTuple, TypeVar
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
 from pipeline_assets.rules.backfill import (
     Action,
     Ask,
@@ -27,8 +29,7 @@ from pipeline_assets.rules.backfill import (
     differences,
     plan,
 )
-from pipeline_assets.rules.reach import Graph, Table
-from pipeline_assets.rules.staleness import Made, Spot
+from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
 from pipeline_assets_tests.support.properties import examples
 
@@ -66,8 +67,8 @@ class Verdict(NamedTuple):
 
     action: Action
     reason: Reason | None
-    because: frozenset[Spot | None] = frozenset({None})
-    held_by: frozenset[Spot] = frozenset()
+    because: frozenset[Partition | None] = frozenset({None})
+    held_by: frozenset[Partition] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -78,133 +79,139 @@ class Model:
     ask: Ask
     facts: Facts
 
-    def verdicts(self) -> dict[Spot, Verdict]:
+    def verdicts(self) -> dict[Partition, Verdict]:
         everything = [
-            Spot(lead, day)
+            Partition(lead, day)
             for lead in {steps[0] for steps in self.graph.steps.values()} - self.graph.sources
             for day in span(self.graph.first_days[lead], self.facts.last_days[lead])
         ]
-        known: dict[Spot, Verdict] = {}
+        known: dict[Partition, Verdict] = {}
         while True:
-            anew = {spot: verdict for spot in everything if (verdict := self.verdict(spot, known)) is not None}
+            anew = {
+                partition: verdict
+                for partition in everything
+                if (verdict := self.verdict(partition, known)) is not None
+            }
             if anew == known:
                 return known
             known = anew
 
-    def verdict(self, spot: Spot, known: Mapping[Spot, Verdict]) -> Verdict | None:
-        found = self.own(spot)
-        read = {each for each in windows_of(self.graph, spot) if self.reads(spot, each)}
+    def verdict(self, partition: Partition, known: Mapping[Partition, Verdict]) -> Verdict | None:
+        found = self.own(partition)
+        read = {each for each in windows_of(self.graph, partition) if self.reads(partition, each)}
         causes = {self.step(each) for each in read if is_computed(known, self.step(each))}
         if causes and (found is None or found.action is Action.SKIP):
             found = Verdict(Action.COMPUTE, Reason.DOWNSTREAM_OF, frozenset(causes))
         if found is None or found.action is Action.SKIP:
             return found
-        if spot in self.facts.held:
-            return Verdict(Action.WAIT, found.reason, frozenset({spot}), frozenset({spot}))
+        if partition in self.facts.held:
+            return Verdict(Action.WAIT, found.reason, frozenset({partition}), frozenset({partition}))
         held_by = {holder for each in read for holder in self.holders(self.step(each), known)}
         if held_by:
             return Verdict(Action.WAIT, found.reason, frozenset(held_by), frozenset(held_by))
         absent = {
             each
-            for each in windows_of(self.graph, spot)
-            if each.day == spot.day and not self.is_there(each) and not is_computed(known, self.step(each))
+            for each in windows_of(self.graph, partition)
+            if each.day == partition.day and not self.is_there(each) and not is_computed(known, self.step(each))
         }
-        if absent and found.reason is Reason.DOWNSTREAM_OF and not self.is_published(spot):
+        if absent and found.reason is Reason.DOWNSTREAM_OF and not self.is_published(partition):
             return None
         return Verdict(Action.WAIT, found.reason, frozenset(absent)) if absent else found
 
-    def own(self, spot: Spot) -> Verdict | None:
+    def own(self, partition: Partition) -> Verdict | None:
         """What holds of a partition whatever happens to the others."""
         ask, facts = self.ask, self.facts
-        if spot.table not in ask.tables or (ask.days and not any(first <= spot.day <= end for first, end in ask.days)):
+        if partition.table not in ask.tables or (
+            ask.days and not any(first <= partition.day <= end for first, end in ask.days)
+        ):
             return None
-        watermark = max(self.published(spot.table), default=None)
+        watermark = max(self.published(partition.table), default=None)
         is_named = ask.mode in (Mode.FULL, Mode.SELECTIVE) or (
-            ask.mode is Mode.INCREMENTAL and watermark is not None and spot.day >= watermark
+            ask.mode is Mode.INCREMENTAL and watermark is not None and partition.day >= watermark
         )
-        reasons = self.reasons(spot)
+        reasons = self.reasons(partition)
         for reason in ORDER:
             if reason in reasons and reason in LOOKED_FOR[Mode.FULL if is_named else ask.mode]:
                 return Verdict(Action.COMPUTE, reason, reasons[reason])
         if not is_named:
             return None
         is_known = all(
-            spot.day in facts.made.get(table, {}) and Spot(table, spot.day) not in facts.foreign
-            for table in self.graph.steps[spot.table]
+            partition.day in facts.records.get(table, {}) and Partition(table, partition.day) not in facts.foreign
+            for table in self.graph.steps[partition.table]
         )
         return Verdict(Action.SKIP, None) if is_known and not ask.force else Verdict(Action.COMPUTE, Reason.REQUESTED)
 
-    def reasons(self, spot: Spot) -> dict[Reason, frozenset[Spot | None]]:
+    def reasons(self, partition: Partition) -> dict[Reason, frozenset[Partition | None]]:
         """All that hold, with the inputs to blame."""
-        found: dict[Reason, set[Spot | None]] = {}
-        if spot in self.facts.failed:
+        found: dict[Reason, set[Partition | None]] = {}
+        if partition in self.facts.failed:
             found[Reason.FAILED] = {None}
-        if not self.is_published(spot):
+        if not self.is_published(partition):
             found[Reason.MISSING] = {None}
-        record = self.facts.made.get(spot.table, {}).get(spot.day)
-        if self.is_published(spot) and record is not None:
-            present = self.facts.code_versions.get(spot.table)
+        record = self.facts.records.get(partition.table, {}).get(partition.day)
+        if self.is_published(partition) and record is not None:
+            present = self.facts.code_versions.get(partition.table)
             if None not in (present, record.code_version) and present != record.code_version:
                 found[Reason.CODE_CHANGED] = {None}
-            for each in windows_of(self.graph, spot):
-                reason = self.change(spot, record, each)
+            for each in windows_of(self.graph, partition):
+                reason = self.change(partition, record, each)
                 if reason is not None:
                     found.setdefault(reason, set()).add(each)
         return {reason: frozenset(because) for reason, because in found.items()}
 
-    def change(self, spot: Spot, record: Made, upstream: Spot) -> Reason | None:
-        now = self.facts.made.get(upstream.table, {}).get(upstream.day)
+    def change(self, partition: Partition, record: Record, upstream: Partition) -> Reason | None:
+        now = self.facts.records.get(upstream.table, {}).get(upstream.day)
         if now is None or not self.is_there(upstream):
             return None
-        is_recorded = upstream.table in record.made_from
-        was_read = is_recorded and upstream.day in record.made_from[upstream.table]
+        is_recorded = upstream.table in record.inputs
+        was_read = is_recorded and upstream.day in record.inputs[upstream.table]
         if is_recorded and now.digest is not None:
             if was_read:
-                moved = record.made_from[upstream.table][upstream.day] != now.digest
+                moved = record.inputs[upstream.table][upstream.day] != now.digest
             else:
-                moved = upstream.day >= self.graph.first_days[spot.table]
+                moved = upstream.day >= self.graph.first_days[partition.table]
         else:
             moved = now.recorded_at > record.began_at
         if not moved:
             return None
         return Reason.LATE_DATA if is_recorded and not was_read else Reason.INPUT_CHANGED
 
-    def reads(self, spot: Spot, upstream: Spot) -> bool:
+    def reads(self, partition: Partition, upstream: Partition) -> bool:
         """Nothing is read from before a table's own history, unless its record leaves that open or tells of it."""
-        if upstream.day >= self.graph.first_days[spot.table]:
+        if upstream.day >= self.graph.first_days[partition.table]:
             return True
-        if not self.is_published(spot):
+        if not self.is_published(partition):
             return False
-        record = self.facts.made.get(spot.table, {}).get(spot.day)
-        if record is None or upstream.table not in record.made_from:
+        record = self.facts.records.get(partition.table, {}).get(partition.day)
+        if record is None or upstream.table not in record.inputs:
             return True
-        return upstream.day in record.made_from[upstream.table]
+        return upstream.day in record.inputs[upstream.table]
 
-    def step(self, spot: Spot) -> Spot:
-        return Spot(self.graph.steps[spot.table][0], spot.day)
+    def step(self, partition: Partition) -> Partition:
+        return Partition(self.graph.steps[partition.table][0], partition.day)
 
-    def holders(self, spot: Spot, known: Mapping[Spot, Verdict]) -> frozenset[Spot]:
-        if spot in self.facts.held:
-            return frozenset({spot})
-        return known[spot].held_by if spot in known else frozenset()
+    def holders(self, partition: Partition, known: Mapping[Partition, Verdict]) -> frozenset[Partition]:
+        if partition in self.facts.held:
+            return frozenset({partition})
+        return known[partition].held_by if partition in known else frozenset()
 
-    def is_there(self, spot: Spot) -> bool:
-        there = self.facts.made if spot.table in self.graph.sources else self.facts.heads
-        return spot.day in there.get(spot.table, {})
+    def is_there(self, partition: Partition) -> bool:
+        there = self.facts.records if partition.table in self.graph.sources else self.facts.heads
+        return partition.day in there.get(partition.table, {})
 
-    def is_published(self, spot: Spot) -> bool:
-        return all(spot.day in self.facts.heads.get(table, {}) for table in self.graph.steps[spot.table])
+    def is_published(self, partition: Partition) -> bool:
+        return all(partition.day in self.facts.heads.get(table, {}) for table in self.graph.steps[partition.table])
 
     def published(self, lead: str) -> list[date]:
         history = span(self.graph.first_days[lead], self.facts.last_days[lead])
-        return [day for day in history if self.is_published(Spot(lead, day))]
+        return [day for day in history if self.is_published(Partition(lead, day))]
 
 
-def windows_of(graph: Graph, spot: Spot) -> set[Spot]:
+def windows_of(graph: Graph, partition: Partition) -> set[Partition]:
     """All partitions of other steps in the windows of a step."""
-    step = graph.steps[spot.table]
+    step = graph.steps[partition.table]
     return {
-        Spot(name, spot.day + timedelta(days=offset))
+        Partition(name, partition.day + timedelta(days=offset))
         for table in step
         for name, window in graph.tables[table].reads.items()
         if name in graph.tables and name not in step
@@ -212,16 +219,16 @@ def windows_of(graph: Graph, spot: Spot) -> set[Spot]:
     }
 
 
-def is_computed(known: Mapping[Spot, Verdict], spot: Spot) -> bool:
-    return spot in known and known[spot].action is Action.COMPUTE
+def is_computed(known: Mapping[Partition, Verdict], partition: Partition) -> bool:
+    return partition in known and known[partition].action is Action.COMPUTE
 
 
 def span(first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def entries_of(planned: Plan) -> dict[Spot, Entry]:
-    return {Spot(lead, day): entry for lead, days in planned.entries.items() for day, entry in days.items()}
+def entries_of(planned: Plan) -> dict[Partition, Entry]:
+    return {Partition(lead, day): entry for lead, days in planned.entries.items() for day, entry in days.items()}
 
 
 @st.composite
@@ -282,8 +289,8 @@ def facts_of(draw: st.DrawFn, graph: Graph) -> Facts:
         lead = graph.steps[name][0]
         last_days[name] = last_days[lead] if lead in last_days else DAYS[draw(st.sampled_from([7, 7, 6, 5]))]
     heads: dict[str, dict[date, str]] = {}
-    made: dict[str, dict[date, Made]] = {}
-    spots: dict[str, set[Spot]] = {"failed": set(), "foreign": set(), "held": set()}
+    made: dict[str, dict[date, Record]] = {}
+    partitions: dict[str, set[Partition]] = {"failed": set(), "foreign": set(), "held": set()}
     for name, table in graph.tables.items():
         of_lead = name == graph.steps[name][0]
         for day in span(graph.first_days[name] - timedelta(days=supply.one(2)), last_days[name]):
@@ -294,16 +301,16 @@ def facts_of(draw: st.DrawFn, graph: Graph) -> Facts:
                 made.setdefault(name, {})[day] = record_of(graph, table, day, made, supply, known=there != 4)
             kind = supply.one(8)
             if name not in graph.sources:
-                for number, what in enumerate(spots, start=1):
+                for number, what in enumerate(partitions, start=1):
                     if kind == number and (of_lead or what == "foreign"):
-                        spots[what].add(Spot(name, day))
+                        partitions[what].add(Partition(name, day))
     versions = {name: "code" for name in graph.tables if name not in graph.sources and supply.one(4) != 1}
-    return Facts(heads, made, spots["failed"], spots["foreign"], versions, last_days, spots["held"])
+    return Facts(heads, made, partitions["failed"], partitions["foreign"], versions, last_days, partitions["held"])
 
 
 def record_of(
-    graph: Graph, table: Table, day: date, made: Mapping[str, Mapping[date, Made]], supply: Bytes, *, known: bool
-) -> Made:
+    graph: Graph, table: Table, day: date, made: Mapping[str, Mapping[date, Record]], supply: Bytes, *, known: bool
+) -> Record:
     inputs: dict[str, dict[date, str]] = {}
     step = graph.steps[table.name]
     for upstream, window in [each for name in step for each in graph.tables[name].reads.items()]:
@@ -322,10 +329,10 @@ def record_of(
     if supply.one(8) == 1:
         inputs = {}
     began = MIDNIGHT + timedelta(minutes=10 * len(made) + supply.one(100))
-    return Made(
+    return Record(
         len(made),
         f"digest{supply.one(3)}" if known else None,
-        made_from=inputs,
+        inputs=inputs,
         recorded_at=began + timedelta(minutes=supply.one(30)),
         began_at=began,
         code_version=[None, "code", "other"][(1 + supply.one(3)) % 3],
@@ -361,10 +368,14 @@ def test_every_partition_gets_the_verdict_that_brute_force_finds_and_no_other_is
 
     found = entries_of(plan(graph, ask, facts))
 
-    assert {spot: (entry.action, entry.reason) for spot, entry in found.items()} == {
-        spot: (verdict.action, verdict.reason) for spot, verdict in expected.items()
+    assert {partition: (entry.action, entry.reason) for partition, entry in found.items()} == {
+        partition: (verdict.action, verdict.reason) for partition, verdict in expected.items()
     }
-    assert {spot: entry.because for spot, entry in found.items() if entry.because not in expected[spot].because} == {}
+    assert {
+        partition: entry.because
+        for partition, entry in found.items()
+        if entry.because not in expected[partition].because
+    } == {}
 
 
 @examples(200)
@@ -373,22 +384,24 @@ def test_what_a_plan_tells_of_tables_is_what_its_partitions_and_the_heads_say(wo
     graph, ask, facts = world
     model = Model(graph, ask, facts)
     verdicts = model.verdicts()
-    computed = {spot for spot, verdict in verdicts.items() if verdict.action is Action.COMPUTE}
-    looked_at = {Spot(table, spot.day) for spot in computed for table in graph.steps[spot.table]} | {
+    computed = {partition for partition, verdict in verdicts.items() if verdict.action is Action.COMPUTE}
+    looked_at = {
+        Partition(table, partition.day) for partition in computed for table in graph.steps[partition.table]
+    } | {
         each
-        for spot in computed
-        for each in windows_of(graph, spot)
-        if model.reads(spot, each) and graph.first_days[each.table] <= each.day <= facts.last_days[each.table]
+        for partition in computed
+        for each in windows_of(graph, partition)
+        if model.reads(partition, each) and graph.first_days[each.table] <= each.day <= facts.last_days[each.table]
     }
 
     planned = plan(graph, ask, facts)
 
-    assert set(planned.order) == set(planned.entries) == {spot.table for spot in verdicts}
-    assert {Spot(table, day) for table, days in planned.heads.items() for day in days} == looked_at
+    assert set(planned.order) == set(planned.entries) == {partition.table for partition in verdicts}
+    assert {Partition(table, day) for table, days in planned.heads.items() for day in days} == looked_at
     for table, tokens in planned.heads.items():
         for day, token in tokens.items():
             if table in graph.sources:
-                there = facts.made.get(table, {}).get(day)
+                there = facts.records.get(table, {}).get(day)
                 assert token == (there and (there.digest or str(there.event_id)))
             else:
                 assert token == facts.heads.get(table, {}).get(day)
@@ -417,15 +430,17 @@ def test_chunks_are_the_computed_partitions_once_each_and_none_reads_what_a_late
 
     found = chunks(graph, planned, days_per_run=days_per_run)
 
-    made = [Spot(each.lead, day) for each in found for day in span(each.first, each.last)]
-    assert sorted(made) == sorted(spot for spot, entry in entries_of(planned).items() if entry.action is Action.COMPUTE)
-    assert made == planned.spots()
+    made = [Partition(each.lead, day) for each in found for day in span(each.first, each.last)]
+    assert sorted(made) == sorted(
+        partition for partition, entry in entries_of(planned).items() if entry.action is Action.COMPUTE
+    )
+    assert made == planned.partitions()
     for each in found:
         assert len(span(each.first, each.last)) <= min(days_per_run, graph.days_per_run.get(each.lead, days_per_run))
     to_be_made = set(made)
     for each in found:
-        together = {Spot(each.lead, day) for day in span(each.first, each.last)}
-        read = {model.step(upstream) for spot in together for upstream in windows_of(graph, spot)}
+        together = {Partition(each.lead, day) for day in span(each.first, each.last)}
+        read = {model.step(upstream) for partition in together for upstream in windows_of(graph, partition)}
         assert not read & to_be_made, f"{each} is made too early"
         to_be_made -= together
 
@@ -446,7 +461,7 @@ def test_a_plan_does_not_depend_on_the_order_in_which_facts_are_listed(
         ask,
         Facts(
             shuffled({table: shuffled(days, random) for table, days in facts.heads.items()}, random),
-            shuffled({table: shuffled(days, random) for table, days in facts.made.items()}, random),
+            shuffled({table: shuffled(days, random) for table, days in facts.records.items()}, random),
             mixed(facts.failed, random),
             mixed(facts.foreign, random),
             shuffled(facts.code_versions, random),
@@ -486,59 +501,59 @@ class Lake:
     versions: dict[str, str]
     behaviour: dict[str, str]
     plain: frozenset[str]
-    contents: dict[Spot, str] = field(default_factory=dict)
-    heads: dict[Spot, str] = field(default_factory=dict)
-    made: dict[Spot, Made] = field(default_factory=dict)
-    failed: set[Spot] = field(default_factory=set)
-    foreign: set[Spot] = field(default_factory=set)
+    contents: dict[Partition, str] = field(default_factory=dict)
+    heads: dict[Partition, str] = field(default_factory=dict)
+    made: dict[Partition, Record] = field(default_factory=dict)
+    failed: set[Partition] = field(default_factory=set)
+    foreign: set[Partition] = field(default_factory=set)
     now: int = 0
 
-    def land(self, spot: Spot, content: str) -> None:
+    def land(self, partition: Partition, content: str) -> None:
         self.now += 1
-        self.contents[spot] = content
-        self.made[spot] = Made(self.now, content, recorded_at=self.time())
+        self.contents[partition] = content
+        self.made[partition] = Record(self.now, content, recorded_at=self.time())
 
     def time(self) -> datetime:
         return MIDNIGHT + timedelta(minutes=self.now)
 
-    def read(self, lead: str, day: date) -> dict[Spot, str]:
-        window = windows_of(self.graph, Spot(lead, day))
+    def read(self, lead: str, day: date) -> dict[Partition, str]:
+        window = windows_of(self.graph, Partition(lead, day))
         first = date.min if lead in self.plain else self.graph.first_days[lead]
         return {each: self.contents[each] for each in sorted(window) if each in self.contents and each.day >= first}
 
     def can_make(self, lead: str, day: date) -> bool:
-        return all(each in self.contents for each in windows_of(self.graph, Spot(lead, day)) if each.day == day)
+        return all(each in self.contents for each in windows_of(self.graph, Partition(lead, day)) if each.day == day)
 
     def make(self, lead: str, day: date) -> None:
         assert self.can_make(lead, day), f"{lead} {day} is made before its inputs"
         read = self.read(lead, day)
-        made_from: dict[str, dict[date, str]] = {name: {} for name, _ in windows_of(self.graph, Spot(lead, day))}
+        inputs: dict[str, dict[date, str]] = {name: {} for name, _ in windows_of(self.graph, Partition(lead, day))}
         for each, content in read.items():
-            made_from[each.table][each.day] = content
+            inputs[each.table][each.day] = content
         self.now += 1
         began = self.time()
         for table in self.graph.steps[lead]:
-            spot = Spot(table, day)
+            partition = Partition(table, day)
             content = hashed(table, day, self.behaviour[lead], tuple(read.items()))
-            if self.contents.get(spot) != content:
-                self.contents[spot], self.heads[spot] = content, f"{self.now}"
-            self.made[spot] = Made(
+            if self.contents.get(partition) != content:
+                self.contents[partition], self.heads[partition] = content, f"{self.now}"
+            self.made[partition] = Record(
                 self.now,
                 content,
-                made_from={} if lead in self.plain else made_from,
+                inputs={} if lead in self.plain else inputs,
                 recorded_at=began + timedelta(seconds=30),
                 began_at=began,
                 code_version=self.versions[lead],
             )
-            self.foreign.discard(spot)
-        self.failed.discard(Spot(lead, day))
+            self.foreign.discard(partition)
+        self.failed.discard(Partition(lead, day))
 
     def fill(self, *, but: str = "") -> None:
         """Make all that can be made, a table after all that it reads."""
         left = {steps[0] for steps in self.graph.steps.values()} - self.graph.sources
         while left:
             for lead in sorted(left):
-                read = {self.graph.steps[name][0] for name, _ in windows_of(self.graph, Spot(lead, FIRST))}
+                read = {self.graph.steps[name][0] for name, _ in windows_of(self.graph, Partition(lead, FIRST))}
                 if left.isdisjoint(read):
                     for day in self.history(lead):
                         if lead != but and self.can_make(lead, day):
@@ -550,12 +565,12 @@ class Lake:
 
     def facts(self) -> Facts:
         heads: dict[str, dict[date, str]] = {}
-        made: dict[str, dict[date, Made]] = {}
-        for spot, token in self.heads.items():
-            heads.setdefault(spot.table, {})[spot.day] = token
-        for spot, record in self.made.items():
-            digest = self.contents[spot] if spot in self.foreign else record.digest
-            made.setdefault(spot.table, {})[spot.day] = replace(record, digest=digest)
+        made: dict[str, dict[date, Record]] = {}
+        for partition, token in self.heads.items():
+            heads.setdefault(partition.table, {})[partition.day] = token
+        for partition, record in self.made.items():
+            digest = self.contents[partition] if partition in self.foreign else record.digest
+            made.setdefault(partition.table, {})[partition.day] = replace(record, digest=digest)
         return Facts(heads, made, self.failed, self.foreign, self.versions, self.last_days)
 
     def carry_out(self, planned: Plan, days_per_run: int) -> None:
@@ -595,7 +610,7 @@ def lakes(draw: st.DrawFn) -> tuple[Lake, Bytes]:
     for name in sorted(graph.sources):
         for day in lake.history(name):
             if supply.one(4) != 1:
-                lake.land(Spot(name, day), f"landed {name} {day}")
+                lake.land(Partition(name, day), f"landed {name} {day}")
     lake.fill()
     return lake, supply
 
@@ -606,16 +621,16 @@ def disturb(lake: Lake, supply: Bytes) -> None:
         if supply.one(4) == 1:
             lake.versions[lead], lake.behaviour[lead] = "new code", "better"
         for day in lake.history(lead):
-            if all(Spot(table, day) in lake.contents for table in lake.graph.steps[lead]):
-                disturb_partition(lake, Spot(lead, day), supply)
+            if all(Partition(table, day) in lake.contents for table in lake.graph.steps[lead]):
+                disturb_partition(lake, Partition(lead, day), supply)
     for name in sorted(lake.graph.sources):
         for day in lake.history(name):
             if supply.one(6) == 1:
-                lake.land(Spot(name, day), f"landed {name} {day} {supply.one(2)}")
+                lake.land(Partition(name, day), f"landed {name} {day} {supply.one(2)}")
 
 
-def disturb_partition(lake: Lake, spot: Spot, supply: Bytes) -> None:
-    step = [Spot(table, spot.day) for table in lake.graph.steps[spot.table]]
+def disturb_partition(lake: Lake, partition: Partition, supply: Bytes) -> None:
+    step = [Partition(table, partition.day) for table in lake.graph.steps[partition.table]]
     table = step[supply.one(len(step))]
     match supply.one(8):
         case 1:
@@ -627,16 +642,16 @@ def disturb_partition(lake: Lake, spot: Spot, supply: Bytes) -> None:
             lake.foreign.add(table)
             overwrite(lake, table)
         case 4:
-            lake.failed.add(spot)
+            lake.failed.add(partition)
         case 5:
-            lake.made[spot] = replace(lake.made[spot], code_version="bug")
+            lake.made[partition] = replace(lake.made[partition], code_version="bug")
             overwrite(lake, table)
             lake.made[table] = replace(lake.made[table], digest=lake.contents[table])
 
 
-def overwrite(lake: Lake, spot: Spot) -> None:
+def overwrite(lake: Lake, partition: Partition) -> None:
     lake.now += 1
-    lake.contents[spot], lake.heads[spot] = f"wrong {lake.now}", f"{lake.now}"
+    lake.contents[partition], lake.heads[partition] = f"wrong {lake.now}", f"{lake.now}"
 
 
 @examples(200)
@@ -650,7 +665,7 @@ def test_when_a_plan_was_carried_out_nothing_is_left_to_compute(
 
     lake.carry_out(plan(lake.graph, ask, lake.facts()), days_per_run)
 
-    assert plan(lake.graph, ask, lake.facts()).spots() == []
+    assert plan(lake.graph, ask, lake.facts()).partitions() == []
 
 
 @examples(200)
@@ -659,8 +674,8 @@ def test_a_full_backfill_ends_in_the_lake_that_was_never_disturbed(made: tuple[L
     lake, supply = made
     disturb(lake, supply)
     undisturbed = Lake(lake.graph, lake.last_days, lake.versions, lake.behaviour, lake.plain)
-    for spot in [spot for spot in lake.contents if spot.table in lake.graph.sources]:
-        undisturbed.land(spot, lake.contents[spot])
+    for partition in [partition for partition in lake.contents if partition.table in lake.graph.sources]:
+        undisturbed.land(partition, lake.contents[partition])
     undisturbed.fill()
 
     lake.carry_out(plan(lake.graph, Ask(Mode.FULL, tuple(lake.versions), ()), lake.facts()), days_per_run)
@@ -675,24 +690,27 @@ def test_a_selective_plan_mends_what_a_bug_reached_and_touches_nothing_else(
 ) -> None:
     lake, _ = made
     clean = lake.copy()
-    bad = sorted(spot for spot in lake.heads if spot.table in lake.versions)
+    bad = sorted(partition for partition in lake.heads if partition.table in lake.versions)
     assume(bad)
-    lead = data.draw(st.sampled_from(sorted({spot.table for spot in bad})))
+    lead = data.draw(st.sampled_from(sorted({partition.table for partition in bad})))
     bad_days = sorted(data.draw(st.sets(st.sampled_from([day for table, day in bad if table == lead]), min_size=1)))
     lake.behaviour[lead], lake.versions[lead] = "bad", bug
     for day in bad_days:
         lake.make(lead, day)
     lake.fill(but=lead)
     lake.behaviour[lead], lake.versions[lead] = "good", "code"
-    wrong, before = {spot for spot in lake.contents if lake.contents[spot] != clean.contents[spot]}, dict(lake.heads)
+    wrong, before = (
+        {partition for partition in lake.contents if lake.contents[partition] != clean.contents[partition]},
+        dict(lake.heads),
+    )
 
     ask = Ask(Mode.SELECTIVE, (lead,), tuple((day, day) for day in bad_days), "a bug", force=bug == "code")
     planned = plan(lake.graph, ask, lake.facts())
     lake.carry_out(planned, days_per_run=3)
 
     assert lake.contents == clean.contents
-    assert {spot for spot in lake.heads if lake.heads[spot] != before[spot]} == wrong
-    computed = set(planned.spots())
-    for spot in computed - {Spot(lead, day) for day in bad_days}:
-        read = {Spot(lake.graph.steps[name][0], day) for name, day in lake.read(*spot)}
-        assert read & computed, f"{spot} reads nothing of the plan"
+    assert {partition for partition in lake.heads if lake.heads[partition] != before[partition]} == wrong
+    computed = set(planned.partitions())
+    for partition in computed - {Partition(lead, day) for day in bad_days}:
+        read = {Partition(lake.graph.steps[name][0], day) for name, day in lake.read(*partition)}
+        assert read & computed, f"{partition} reads nothing of the plan"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.rules.calendar import day_bounds, days_between, zone
+from pipeline_assets.partition import days_between
+from pipeline_assets.rules.calendar import day_bounds, zone
 
 ZONES = [
     "UTC",

@@ -23,6 +23,7 @@ ASSETS = '''
 from __future__ import annotations
 from decimal import Decimal
 import math
+from typing import TYPE_CHECKING
 import PACKAGE.deep.more as more
 from PACKAGE import LIMIT as most
 from PACKAGE import sql
@@ -266,7 +267,7 @@ def test_an_edit_of_the_framework_outdates_nothing_and_one_of_an_asset_only_what
     for path, code, other in (
         ("rules/calendar.py", "local = zone(timezone)", "local = UTC"),
         ("rules/accounting.py", "rejected: int = 0", "rejected: int = 1"),
-        ("orchestration/frames.py", "class Result:", "class Result:\n    EDITED = True\n"),
+        ("orchestration/partition/frames.py", "class Result:", "class Result:\n    EDITED = True\n"),
     ):
         text = (edited / path).read_text()
         assert text.count(code) == 1

@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Action, Ask, Chunk, Entry, Mode, Plan, Reason, chunks
 from pipeline_assets.rules.dispatch import Dispatch, held_by
-from pipeline_assets.rules.reach import Graph, Table
-from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.windows import Window
 
 FIRST = date(2026, 2, 26)
@@ -25,21 +25,21 @@ class Case:
     graph: Graph
     planned: Plan
     days_per_run: int
-    done: frozenset[Spot]
-    bad: frozenset[Spot]
+    done: frozenset[Partition]
+    bad: frozenset[Partition]
     """Each fails if it is tried."""
 
-    def reads(self, spot: Spot) -> set[Spot]:
+    def reads(self, partition: Partition) -> set[Partition]:
         """Partitions of the plan that it reads."""
         return {
-            Spot(self.graph.lead(name), spot.day + timedelta(days=offset))
-            for name, window in self.graph.reads(spot.table)
+            Partition(self.graph.lead(name), partition.day + timedelta(days=offset))
+            for name, window in self.graph.reads(partition.table)
             for offset in range(window.first_offset, window.last_offset + 1)
-        } & set(self.planned.spots())
+        } & set(self.planned.partitions())
 
-    def above(self, spot: Spot) -> set[Spot]:
+    def above(self, partition: Partition) -> set[Partition]:
         """All of the plan that it reads, over any number of links; what is done already passes nothing on."""
-        found, front = set[Spot](), {spot}
+        found, front = set[Partition](), {partition}
         while front:
             front = {each for one in front for each in self.reads(one)} - found
             found |= front
@@ -74,7 +74,11 @@ def cases(draw: st.DrawFn) -> Case:
         for lead in graph.leads()
     }
     planned = Plan(Ask(Mode.FULL, tuple(graph.leads()), ()), tuple(graph.leads()), entries, {}, {})
-    some = st.frozensets(st.sampled_from(planned.spots())) if planned.spots() else st.just(frozenset[Spot]())
+    some = (
+        st.frozensets(st.sampled_from(planned.partitions()))
+        if planned.partitions()
+        else st.just(frozenset[Partition]())
+    )
     done = draw(some)
     return Case(graph, planned, draw(st.integers(1, 4)), done, draw(some) - done)
 
@@ -91,46 +95,46 @@ def test_nothing_begins_before_all_that_it_reads_is_settled_and_all_ends_done_fa
             if given_out is None:
                 break
             lead, days = given_out
-            spots = {Spot(lead, day) for day in days}
+            partitions = {Partition(lead, day) for day in days}
             assert days == sorted(set(days))
-            assert not spots & begun  # once
-            for spot in spots:
-                assert case.reads(spot) <= dispatch.done  # neither open, nor failed, nor held
-            begun |= spots
+            assert not partitions & begun  # once
+            for partition in partitions:
+                assert case.reads(partition) <= dispatch.done  # neither open, nor failed, nor held
+            begun |= partitions
             running.append(given_out)
         if not running:
             break
         lead, days = running.pop(data.draw(st.integers(0, len(running) - 1)))
-        made = [day for day in days if Spot(lead, day) not in case.bad]
+        made = [day for day in days if Partition(lead, day) not in case.bad]
         dispatch.ended(lead, days, made)
     assert dispatch.is_over
-    failed = {spot for spot in case.bad if not case.above(spot) & (begun_bad(case))}
-    held = {spot for spot in set(case.planned.spots()) - case.done if case.above(spot) & failed}
+    failed = {partition for partition in case.bad if not case.above(partition) & (begun_bad(case))}
+    held = {partition for partition in set(case.planned.partitions()) - case.done if case.above(partition) & failed}
     assert dispatch.failed == failed
     assert set(dispatch.held) == held
-    assert dispatch.done == set(case.planned.spots()) - failed - held
-    assert all(cause in failed & case.above(spot) for spot, cause in dispatch.held.items())
+    assert dispatch.done == set(case.planned.partitions()) - failed - held
+    assert all(cause in failed & case.above(partition) for partition, cause in dispatch.held.items())
 
 
-def begun_bad(case: Case) -> set[Spot]:
+def begun_bad(case: Case) -> set[Partition]:
     """Of the bad ones those that are tried: nothing bad is above them."""
-    tried = set[Spot]()
-    for spot in (each for each in case.planned.spots() if each in case.bad):
-        if not case.above(spot) & tried:
-            tried.add(spot)
+    tried = set[Partition]()
+    for partition in (each for each in case.planned.partitions() if each in case.bad):
+        if not case.above(partition) & tried:
+            tried.add(partition)
     return tried
 
 
 @given(cases())
 def test_what_failed_holds_what_reads_it_and_what_reads_that(case: Case) -> None:
-    left: Collection[Spot] = set(case.planned.spots()) - case.done - case.bad
-    expected = {spot for spot in left if any(bad in direct(case, spot, left) for bad in case.bad)}
+    left: Collection[Partition] = set(case.planned.partitions()) - case.done - case.bad
+    expected = {partition for partition in left if any(bad in direct(case, partition, left) for bad in case.bad)}
     assert held_by(case.graph, case.bad, left) == expected
 
 
-def direct(case: Case, spot: Spot, through: Collection[Spot]) -> set[Spot]:
+def direct(case: Case, partition: Partition, through: Collection[Partition]) -> set[Partition]:
     """What it reads, and what those of `through` that it reads do, and so on."""
-    found, front = set[Spot](), {spot}
+    found, front = set[Partition](), {partition}
     while front:
         front = {each for one in front for each in case.reads(one)} - found
         found |= front
@@ -163,9 +167,9 @@ def test_a_failed_day_holds_its_readers_with_itself_as_the_cause_and_no_other_da
     assert dispatch.next() == ("events", DAYS[:4])
     dispatch.ended("events", DAYS[:4], [DAYS[0], DAYS[2], DAYS[3]])
     assert dispatch.next() == ("features", [DAYS[0], DAYS[3]])
-    assert dispatch.failed == {Spot("events", DAYS[1])}
+    assert dispatch.failed == {Partition("events", DAYS[1])}
     assert dispatch.held == dict.fromkeys(
-        [Spot("features", DAYS[1]), Spot("features", DAYS[2])], Spot("events", DAYS[1])
+        [Partition("features", DAYS[1]), Partition("features", DAYS[2])], Partition("events", DAYS[1])
     )
 
 
@@ -180,9 +184,11 @@ def test_what_is_held_holds_what_reads_it_with_the_same_cause() -> None:
     dispatch.ended("raw", [FIRST], [])
     assert dispatch.next() is None
     assert dispatch.is_over
-    assert dispatch.held == dict.fromkeys([Spot("events", FIRST), Spot("sales", FIRST)], Spot("raw", FIRST))
+    assert dispatch.held == dict.fromkeys(
+        [Partition("events", FIRST), Partition("sales", FIRST)], Partition("raw", FIRST)
+    )
     left = set(dispatch.held)
-    assert held_by(graph, {Spot("raw", FIRST)}, left) == left
+    assert held_by(graph, {Partition("raw", FIRST)}, left) == left
 
 
 def test_a_partition_that_is_done_already_shields_its_readers_from_what_failed_above_it() -> None:
@@ -191,7 +197,7 @@ def test_a_partition_that_is_done_already_shields_its_readers_from_what_failed_a
     graph = Graph(tables, {name: (name,) for name in tables}, frozenset(), dict.fromkeys(tables, FIRST))
     entries = {name: {FIRST: Entry(Action.COMPUTE, Reason.MISSING)} for name in tables}
     planned = Plan(Ask(Mode.FULL, tuple(tables), ()), tuple(tables), entries, {}, {})
-    done = {Spot("events", FIRST)}
+    done = {Partition("events", FIRST)}
     dispatch = Dispatch(graph, planned, chunks(graph, planned, days_per_run=1), done=done)
 
     assert dispatch.next() == ("raw", [FIRST])
@@ -199,7 +205,7 @@ def test_a_partition_that_is_done_already_shields_its_readers_from_what_failed_a
 
     assert dispatch.next() == ("sales", [FIRST])
     assert not dispatch.held
-    assert held_by(graph, dispatch.failed, {Spot("sales", FIRST)}) == set()
+    assert held_by(graph, dispatch.failed, {Partition("sales", FIRST)}) == set()
 
 
 def test_days_of_the_last_chunk_that_were_interrupted_are_left() -> None:

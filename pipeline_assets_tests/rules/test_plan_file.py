@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Mode, Plan, Progressed, Reason, Spread
+from pipeline_assets.partition import Partition
+from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Mode, Plan, Reason, Spread, TableProgress
 from pipeline_assets.rules.plan_file import FORMAT, digest_of, of_text, to_text
-from pipeline_assets.rules.staleness import Spot
 
 PLANNED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAYS = st.dates(date(2020, 1, 1), date(2030, 1, 1))
 TABLES = ["raw", "events", "größe/tabelle"]
-SPOTS = st.builds(Spot, st.sampled_from(TABLES), DAYS)
+PARTITIONS = st.builds(Partition, st.sampled_from(TABLES), DAYS)
 SPREADS = st.none() | st.builds(Spread, *[st.floats(0, 1e9)] * 3)
-ENTRIES = st.builds(Entry, st.sampled_from(Action), st.none() | st.sampled_from(Reason), st.none() | SPOTS)
+ENTRIES = st.builds(Entry, st.sampled_from(Action), st.none() | st.sampled_from(Reason), st.none() | PARTITIONS)
 STRETCHES = st.lists(st.tuples(DAYS, DAYS), max_size=3).map(tuple)
 
 
@@ -45,7 +45,7 @@ def plans(draw: st.DrawFn) -> Plan:
         entries,
         draw(st.dictionaries(st.sampled_from(TABLES), st.dictionaries(DAYS, st.none() | st.text(), max_size=3))),
         draw(st.dictionaries(some, st.text(), max_size=2)),
-        draw(st.dictionaries(st.sampled_from(TABLES), st.builds(Progressed, st.none() | DAYS, STRETCHES))),
+        draw(st.dictionaries(st.sampled_from(TABLES), st.builds(TableProgress, st.none() | DAYS, STRETCHES))),
         draw(st.dictionaries(some, st.builds(Estimate, st.integers(1, 9), SPREADS, SPREADS, SPREADS))),
     )
 
@@ -61,7 +61,7 @@ def test_a_plan_is_read_back_as_it_was_written(plan: Plan) -> None:
 def example() -> Plan:
     entries = {
         "events": {date(2026, 2, day): Entry(Action.COMPUTE, Reason.MISSING) for day in range(1, 29)}
-        | {date(2026, 3, 1): Entry(Action.WAIT, Reason.MISSING, Spot("raw", date(2026, 3, 1)))}
+        | {date(2026, 3, 1): Entry(Action.WAIT, Reason.MISSING, Partition("raw", date(2026, 3, 1)))}
     }
     ask = Ask(Mode.SELECTIVE, ("events",), ((date(2026, 2, 1), date(2026, 3, 1)),), "bug 12")
     return Plan(ask, ("events",), entries, {"events": {date(2026, 2, 1): None}}, {"events": "abc"})

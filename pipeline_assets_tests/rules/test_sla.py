@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.rules.due import by
-from pipeline_assets.rules.sla import Delivery, Standing, TableReport, percentile, table_report
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus, TableReport, percentile, table_report
 
 FIRST = date(2026, 10, 20)
 DUE = by("06:00", timezone="Europe/London", days_after=2, objective=0.95)
 NOW = datetime(2026, 12, 24, 12, tzinfo=UTC)
-MISSES = [Standing.LATE, Standing.MISSING, Standing.BROKEN]
+MISSES = [DeliveryStatus.LATE, DeliveryStatus.MISSING, DeliveryStatus.BROKEN]
 SECONDS = st.floats(0, 1e6)
 
 
-def delivery(number: int, standing: Standing, late: float | None = None, took: float | None = None) -> Delivery:
+def delivery(number: int, status: DeliveryStatus, late: float | None = None, took: float | None = None) -> Delivery:
     day = FIRST + timedelta(days=number)
-    return Delivery("sales", day, DUE.deadline(day), standing, late_seconds=late, duration_seconds=took)
+    return Delivery("sales", day, DUE.deadline(day), status, late_seconds=late, duration_seconds=took)
 
 
 def report(*deliveries: Delivery, now: datetime = NOW) -> TableReport:
@@ -29,9 +29,9 @@ def report(*deliveries: Delivery, now: datetime = NOW) -> TableReport:
 
 
 def test_a_report_of_thirty_days_down_to_the_number() -> None:
-    days = [delivery(n, Standing.ON_TIME, took=10.0 + n) for n in range(27)]
-    days += [delivery(27, Standing.LATE, 600.0, 100.0), delivery(28, Standing.BROKEN, 3600.0)]
-    days += [delivery(29, Standing.MISSING, 1200.0)]
+    days = [delivery(n, DeliveryStatus.ON_TIME, took=10.0 + n) for n in range(27)]
+    days += [delivery(27, DeliveryStatus.LATE, 600.0, 100.0), delivery(28, DeliveryStatus.BROKEN, 3600.0)]
+    days += [delivery(29, DeliveryStatus.MISSING, 1200.0)]
     made = report(*days)
 
     assert made.on_time_share == 0.9
@@ -56,17 +56,17 @@ def test_nothing_can_be_computed_of_nothing() -> None:
 
 
 def test_a_day_whose_deadline_is_to_come_does_not_count_not_even_for_good() -> None:
-    there, to_come = delivery(0, Standing.ON_TIME), delivery(1, Standing.ON_TIME)
+    there, to_come = delivery(0, DeliveryStatus.ON_TIME), delivery(1, DeliveryStatus.ON_TIME)
 
     assert report(there, to_come, now=to_come.deadline).deliveries == [there]
 
 
 def test_a_single_duration_has_no_trend() -> None:
-    assert report(delivery(0, Standing.ON_TIME, took=5.0)).duration_trend_seconds_per_day is None
+    assert report(delivery(0, DeliveryStatus.ON_TIME, took=5.0)).duration_trend_seconds_per_day is None
 
 
 def test_a_trend_is_in_seconds_per_day_also_where_days_are_left_out() -> None:
-    made = report(*(delivery(n, Standing.ON_TIME, took=5.0 + 2.5 * n) for n in (0, 1, 5, 9)))
+    made = report(*(delivery(n, DeliveryStatus.ON_TIME, took=5.0 + 2.5 * n) for n in (0, 1, 5, 9)))
 
     assert made.duration_trend_seconds_per_day == pytest.approx(2.5)
 
@@ -78,14 +78,15 @@ def test_percentiles_are_those_of_numpy(values: list[float], share: float) -> No
 
 @given(
     days=st.lists(
-        st.tuples(st.sampled_from([Standing.ON_TIME, *MISSES]), st.floats(1, 1e5), st.none() | SECONDS), max_size=40
+        st.tuples(st.sampled_from([DeliveryStatus.ON_TIME, *MISSES]), st.floats(1, 1e5), st.none() | SECONDS),
+        max_size=40,
     )
 )
-def test_the_numbers_hold_together(days: list[tuple[Standing, float, float | None]]) -> None:
+def test_the_numbers_hold_together(days: list[tuple[DeliveryStatus, float, float | None]]) -> None:
     made = report(
         *(delivery(n, each, late if each in MISSES else None, took) for n, (each, late, took) in enumerate(days))
     )
-    missed = [late for standing, late, _ in days if standing in MISSES]
+    missed = [late for status, late, _ in days if status in MISSES]
     took = [(n, seconds) for n, (_, _, seconds) in enumerate(days) if seconds is not None]
 
     assert len(made.misses) == len(missed)

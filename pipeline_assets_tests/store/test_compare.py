@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore
 from pipeline_assets.store.compare import DayState, TableDiff, compare_lakes, open_lake
 from pipeline_assets.store.row_diff import EXAMPLES, TypeChange
 from pipeline_assets_tests.support.commits import overwrite, publish_table

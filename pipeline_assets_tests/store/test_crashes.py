@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_assets.store.commit import hive_path
 from pipeline_assets_tests.proofs import kills
 from pipeline_assets_tests.proofs.crash_points import SCENES, calls_of
 from pipeline_assets_tests.support.commits import SALES
@@ -20,7 +21,7 @@ from pipeline_assets_tests.support.system_calls import needs_strace
 def test_bytes_and_names_are_on_disk_in_the_order_that_survives_a_power_cut(scene: str, tmp_path: Path) -> None:
     calls, root, is_first = calls_of(SCENES[scene], tmp_path), tmp_path / "lake", scene == "first commit"
 
-    published = root / SALES.folder / "data.parquet"
+    published = root / hive_path(SALES) / "data.parquet"
     (rename,) = (at for at, call in enumerate(calls) if call.name.startswith("rename") and call.of(published))
     writes = [at for at, call in enumerate(calls) if call.name.startswith(("write", "pwrite", "utimens"))]
     links = [at for at, call in enumerate(calls) if call.name.startswith("link")]
@@ -35,7 +36,7 @@ def test_bytes_and_names_are_on_disk_in_the_order_that_survives_a_power_cut(scen
     assert any(max(writes) < at < rename for at in synced(staged))
     assert all(any(at > rename for at in synced(folder)) for folder in [published.parent, root / "sales", root])
     assert len(links) == (not is_first)
-    assert all(any(link < at < rename for at in synced(root / "_history" / SALES.folder)) for link in links)
+    assert all(any(link < at < rename for at in synced(root / "_history" / hive_path(SALES))) for link in links)
     assert bool(folders_made) == is_first
     assert all(any(at > made for at in synced(folder.parent)) for made, folder in folders_made if folder != root)
 

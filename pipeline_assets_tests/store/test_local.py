@@ -31,7 +31,9 @@ from pipeline_assets.errors import (
     StorageRefused,
     StoreBusy,
 )
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore
+from pipeline_assets.store.commit import hive_path
 from pipeline_assets_tests.support.commits import (
     DAY,
     SALES,
@@ -55,7 +57,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def data_file(store: LocalStore, partition: Partition = SALES) -> Path:
-    return store.root / partition.folder / "data.parquet"
+    return store.root / hive_path(partition) / "data.parquet"
 
 
 def read(store: LocalStore, partition: Partition = SALES) -> bytes:

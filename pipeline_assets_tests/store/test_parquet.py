@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.contract import Column, Contract
-from pipeline_assets.store import LocalStore, Partition, Staged, parquet
+from pipeline_assets.store import LocalStore, Staged, parquet
 from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_table, row_count, uncompressed_bytes
 from pipeline_assets_tests.support.commits import DAY, SALES, commit_rows, overwrite, publish_table
 from pipeline_assets_tests.support.properties import examples

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline_assets.store import LocalStore, Partition, Published, Version
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore, Published, Version
 from pipeline_assets.store.parquet import PartitionWriter
 
 DAY = date(2026, 6, 10)

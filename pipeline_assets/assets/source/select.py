@@ -84,8 +84,8 @@ class Source:
         late = f"event of {{}} arrived on {day}, more than {lateness_days} days later"
         verdicts = [
             *self._verdicts(),
-            _Verdict("too_early", '"event_time?"[1] >= $too_early', f"event of {{}} arrived on {day}"),
-            _Verdict("too_late", '"event_time?"[1] < $earliest', late),
+            _RowResult("too_early", '"event_time?"[1] >= $too_early', f"event of {{}} arrived on {day}"),
+            _RowResult("too_late", '"event_time?"[1] < $earliest', late),
         ]
         values = {
             "timezone": timezone,
@@ -112,21 +112,23 @@ class Source:
                 msg = f"{self.name}: DuckDB refuses the SELECT: {_first_line(error)}"
                 raise SourceError(msg) from error
 
-    def _verdicts(self) -> Iterator[_Verdict]:
+    def _verdicts(self) -> Iterator[_RowResult]:
         """What may be wrong with a row, but for its time; the first that is true counts."""
         condition = _braced(self.where or "")
         used = self.inputs.get
-        yield _Verdict("cast", f'"{WHERE}?" IS NULL', f"WHERE cannot be computed: {condition}", used(WHERE, ()))
-        yield _Verdict("filtered", f'"{WHERE}?"[1] IS NOT TRUE', f"left out by WHERE {condition}", used(WHERE, ()))
+        yield _RowResult("cast", f'"{WHERE}?" IS NULL', f"WHERE cannot be computed: {condition}", used(WHERE, ()))
+        yield _RowResult("filtered", f'"{WHERE}?"[1] IS NOT TRUE', f"left out by WHERE {condition}", used(WHERE, ()))
         for name, text in self.expressions.items():
-            yield _Verdict("cast", f'"{name}?" IS NULL', f"{name} cannot be computed: {_braced(text)}", used(name, ()))
+            yield _RowResult(
+                "cast", f'"{name}?" IS NULL', f"{name} cannot be computed: {_braced(text)}", used(name, ())
+            )
         amount = _braced(self.expressions["amount"])
-        yield _Verdict("cast", 'NOT "exact?"', f"amount has more than 4 decimals: {amount}", used("amount", ()))
-        yield _Verdict("source_rule", f'"{REASON}?"[1] IS NOT NULL', "{}")
+        yield _RowResult("cast", 'NOT "exact?"', f"amount has more than 4 decimals: {amount}", used("amount", ()))
+        yield _RowResult("source_rule", f'"{REASON}?"[1] IS NOT NULL', "{}")
         for name in REQUIRED:
-            yield _Verdict("required", f'"{name}?"[1] IS NULL', f"{name} is missing")
+            yield _RowResult("required", f'"{name}?"[1] IS NULL', f"{name} is missing")
 
-    def _judging(self, verdicts: list[_Verdict]) -> str:
+    def _judging(self, verdicts: list[_RowResult]) -> str:
         types = {**TYPES, REASON: "VARCHAR", WHERE: "BOOLEAN"}
         texts = {REASON: "NULL", **self.expressions, WHERE: self.where or "TRUE"}
         typed = {name: f"CAST(({text}) AS {types[name]})" for name, text in texts.items()}
@@ -154,7 +156,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _RowResult:
     """A way to be rejected. `{}` in `reason` is what the row itself says; the values of `inputs` are appended."""
 
     rule: str
@@ -163,7 +165,7 @@ class _Verdict:
     inputs: tuple[str, ...] = ()
 
 
-def _reasons(judged: pa.Table, landing: pa.Table, verdicts: list[_Verdict]) -> pa.Array:
+def _reasons(judged: pa.Table, landing: pa.Table, verdicts: list[_RowResult]) -> pa.Array:
     """Reasons of rejected rows, null for the others."""
     is_rejected = pc.is_valid(judged["verdict"]).combine_chunks()
     rejected, rows = judged.filter(is_rejected), landing.filter(is_rejected)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, days_of_tags
 from pipeline_assets.rules.alerts import Alert, Severity
@@ -84,11 +84,11 @@ def incidents_of(instance: dg.DagsterInstance, record: dg.RunRecord, ours: Ours)
     if not is_failure:
         return
     failed_at = {event.step_key: _moment(entry) for entry, event in events if event.is_step_failure}
-    judgements = judgements_of(instance, run.run_id)
-    for judgement in judgements:
-        yield _failed_step(run, judgement, failed_at.get(judgement.step_key, record.update_timestamp), ours)
-    # Ctrl-C in `pipeline run` leaves a failed step without a judgement; elsewhere that is a worker that was killed.
-    if not judgements and not (failed_at and LAUNCHED_BY_TAG in run.tags):
+    failures = recorded_failures(instance, run.run_id)
+    for failure in failures:
+        yield _failed_step(run, failure, failed_at.get(failure.step_key, record.update_timestamp), ours)
+    # Ctrl-C in `pipeline run` leaves a failed step without a verdict; elsewhere that is a worker that was killed.
+    if not failures and not (failed_at and LAUNCHED_BY_TAG in run.tags):
         yield Incident(_died(run, [event for _, event in events], ours), record.update_timestamp)
 
 
@@ -99,21 +99,21 @@ def unreadable(record: dg.RunRecord, ours: Ours) -> list[Incident]:
     return [Incident(_died(record.dagster_run, [], ours), record.update_timestamp)]
 
 
-def _failed_step(run: dg.DagsterRun, judgement: Judgement, at: datetime, ours: Ours) -> Incident:
-    days = sorted({*judgement.failed_days, *judgement.days_not_attempted}) or days_of_tags(run.tags)
+def _failed_step(run: dg.DagsterRun, failure: RecordedFailure, at: datetime, ours: Ours) -> Incident:
+    days = sorted({*failure.failed_days, *failure.days_not_attempted}) or days_of_tags(run.tags)
     alert = Alert(
-        key=f"run|{run.run_id}|{judgement.step_key}|{judgement.verdict}",
-        severity=judgement.severity,
-        title=f"{judgement.table} failed",
-        table=judgement.table,
+        key=f"run|{run.run_id}|{failure.step_key}|{failure.verdict}",
+        severity=failure.severity,
+        title=f"{failure.table} failed",
+        table=failure.table,
         days=days,
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        owners=ours.owners.get(key_of(judgement.table), ()),
+        verdict=failure.verdict,
+        reason=failure.reason,
+        owners=ours.owners.get(key_of(failure.table), ()),
         run_id=run.run_id,
     )
     grace = timedelta(seconds=ATTEMPT_GRACE_SECONDS)
-    announced = judgement.not_before if judgement.may_retry else None
+    announced = failure.not_before if failure.may_retry else None
     return Incident(alert, at, overdue=None if announced is None else announced + grace)
 
 

@@ -24,7 +24,7 @@ FRESHENED_SECONDS = 86400
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AlertState:
     """All of it.
 
     Args:
@@ -38,12 +38,12 @@ class State:
 
 
 @cache
-def _adapter() -> TypeAdapter[State]:
+def _adapter() -> TypeAdapter[AlertState]:
     """Made when it is needed: every run imports the definitions, and this takes longer than the rest of the module."""
-    return TypeAdapter(State)
+    return TypeAdapter(AlertState)
 
 
-class Memory:
+class AlertMemory:
     """A state in the instance's key-value storage, which takes effect at once.
 
     The sensor's cursor would not do: it is stored when a tick has ended well, which is after the messages were posted,
@@ -55,9 +55,9 @@ class Memory:
         self._slot = f"pipeline_assets/alerts/{repository_name or ''}"
         self._text = self._storage.get_cursor_values({self._slot}).get(self._slot)
 
-    def load(self, *, now: datetime) -> tuple[State, str | None]:
+    def load(self, *, now: datetime) -> tuple[AlertState, str | None]:
         """What was stored, or a new state; and why what was stored cannot be used, if so."""
-        beginning = State(LookedAt.first(now))
+        beginning = AlertState(LookedAt.first(now))
         if self._text is None:
             return beginning, None
         try:
@@ -66,7 +66,7 @@ class Memory:
             what = "; ".join(f"{each['loc']}: {each['msg']}" for each in error.errors()[:3])
             return beginning, f"what was stored cannot be read and is begun anew, undelivered messages are lost: {what}"
 
-    def store(self, state: State) -> None:
+    def store(self, state: AlertState) -> None:
         """Keep it, if it differs."""
         text = _adapter().dump_json(state).decode()
         if text != self._text:
@@ -74,7 +74,7 @@ class Memory:
             self._text = text
 
 
-class Told:
+class ToldKeys:
     """The keys that were told, of which only ids are kept.
 
     Args:

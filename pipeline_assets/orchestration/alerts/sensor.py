@@ -20,9 +20,9 @@ import dagster as dg
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.orchestration.alerts.ended_runs import busy_tables, committed_since, finished_runs
 from pipeline_assets.orchestration.alerts.incidents import Ours, incidents_of, unreadable
-from pipeline_assets.orchestration.alerts.memory import Memory, Told, unseen
-from pipeline_assets.orchestration.alerts.webhook import Links, Verdict, Webhook, line
-from pipeline_assets.orchestration.sla.judging import sla_alerts
+from pipeline_assets.orchestration.alerts.memory import AlertMemory, ToldKeys, unseen
+from pipeline_assets.orchestration.alerts.webhook import Links, PostOutcome, Webhook, line
+from pipeline_assets.orchestration.sla.sensor import sla_alerts
 from pipeline_assets.rules.alerts import Alert, Severity, folded
 from pipeline_assets.rules.outbox import Outbox, postponed, put, ready, without
 from pipeline_assets.rules.troubles import mended, note, settle
@@ -112,7 +112,7 @@ class Tick:
         self.now, self.monotonic = now, monotonic
         self.problems: list[str] = []
         self.delivered = 0
-        self.memory = Memory(context.instance, context.repository_name)
+        self.memory = AlertMemory(context.instance, context.repository_name)
         self.state, problem = self.memory.load(now=now())
         if problem is not None:
             self._fail(problem)
@@ -122,7 +122,7 @@ class Tick:
         moment = self.now()
         with self._noting("finished runs"):
             self._look_at_runs(moment, checks)
-        found, told = list[Alert](), Told(self.state.seen)
+        found, told = list[Alert](), ToldKeys(self.state.seen)
         for gatherer in gatherers:
             with self._noting(getattr(gatherer, "__name__", type(gatherer).__name__)):
                 found += gatherer(self.context, moment, told)
@@ -143,7 +143,7 @@ class Tick:
                 return
             answer = self.webhook.deliver(message, now=self.now())
             title = message.alert.title
-            if answer.verdict is Verdict.TRY_AGAIN:
+            if answer.outcome is PostOutcome.TRY_AGAIN:
                 outbox, is_given_up = postponed(
                     self.state.outbox, message, now=self.now(), retry_after_seconds=answer.retry_after_seconds
                 )
@@ -154,7 +154,7 @@ class Tick:
                     self.context.log.warning(f"alerts: not delivered, tried again later: {title}: {answer.told}")
                 return
             self._keep(without(self.state.outbox, message))
-            if answer.verdict is Verdict.REFUSED:
+            if answer.outcome is PostOutcome.REFUSED:
                 self._fail(f"not delivered, and not tried again: {title}: {answer.told}")
             else:
                 self.delivered += 1

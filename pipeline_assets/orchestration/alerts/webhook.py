@@ -18,9 +18,9 @@ from enum import Enum
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
+from pipeline_assets.partition import days_in_words, ranges_of
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.outbox import Message
-from pipeline_assets.rules.reach import ranges_of
 from pipeline_assets.rules.symptoms import retry_after_seconds
 
 CONNECT_SECONDS = 3.0
@@ -35,7 +35,7 @@ NAMED_RANGES = 20
 _MARKS = {Severity.INFO: ":white_check_mark:", Severity.ALERT: ":warning:", Severity.PAGE: ":rotating_light:"}
 
 
-class Verdict(Enum):
+class PostOutcome(Enum):
     """What became of a delivery."""
 
     DELIVERED = "delivered"
@@ -47,7 +47,7 @@ class Verdict(Enum):
 class Answer:
     """The verdict on a delivery, why in a sentence, and how long the server asked to wait."""
 
-    verdict: Verdict
+    outcome: PostOutcome
     told: str
     retry_after_seconds: float | None = None
 
@@ -93,7 +93,7 @@ class Webhook:
         thread.start()
         thread.join(self.delivery_seconds)
         if not answers:
-            return Answer(Verdict.TRY_AGAIN, f"the webhook gave no whole answer within {self.delivery_seconds:g} s")
+            return Answer(PostOutcome.TRY_AGAIN, f"the webhook gave no whole answer within {self.delivery_seconds:g} s")
         return answers[0]
 
     def body_of(self, message: Message, *, now: datetime) -> dict[str, Any]:
@@ -119,19 +119,21 @@ class Webhook:
                 said = "" if response.ok else response.raw.read(ANSWER_BYTES, decode_content=True)
                 return self._judged(response.status_code, said, response.headers.get("Retry-After"), now)
         except Exception as error:  # noqa: BLE001 - its text names the URL; a failed delivery is logged and retried
-            return Answer(Verdict.TRY_AGAIN, f"the webhook was not reached or did not answer: {type(error).__name__}")
+            return Answer(
+                PostOutcome.TRY_AGAIN, f"the webhook was not reached or did not answer: {type(error).__name__}"
+            )
 
     def _judged(self, status: int, said: bytes | str, retry_after: str | None, now: datetime) -> Answer:
         text = self._redacted(said.decode(errors="replace") if isinstance(said, bytes) else said)
         told = f"the webhook answered {status}{f': {text}' if text else ''}"
         if 200 <= status < 300:  # noqa: PLR2004 - the class of success
-            return Answer(Verdict.DELIVERED, told)
+            return Answer(PostOutcome.DELIVERED, told)
         wait = None if retry_after is None else retry_after_seconds(retry_after, now)
         if status in (408, 429) or status >= 500:  # noqa: PLR2004 - the server's own trouble
-            return Answer(Verdict.TRY_AGAIN, told, wait)
+            return Answer(PostOutcome.TRY_AGAIN, told, wait)
         if 300 <= status < 400:  # noqa: PLR2004 - a POST that follows a redirection becomes a GET
             told += "; redirections are not followed: PIPELINE_ALERT_WEBHOOK_URL must be where they lead"
-        return Answer(Verdict.REFUSED, told)
+        return Answer(PostOutcome.REFUSED, told)
 
     def _redacted(self, text: str) -> str:
         """One line without the URL, or the parts of it that are secret."""
@@ -184,7 +186,7 @@ def slack(message: Message, links: Links) -> dict[str, Any]:
     alert = message.alert
     facts = {
         "Table": f"<{_escaped(links.table(alert))}|{_escaped(alert.table, 200)}>",
-        "Days": _escaped(days_in_words(alert)) or "none named",
+        "Days": _escaped(days_in_words(alert.days, at_most=NAMED_RANGES)) or "none named",
         "Verdict": _escaped(alert.verdict, 200),
         "Owner": _escaped(", ".join(alert.owners), 300) or "nobody is named",
     }
@@ -208,19 +210,11 @@ def line(alert: Alert, links: Links) -> str:
     """The alert for a log."""
     parts = [f"[{alert.severity.value}] {alert.title}", f"verdict: {alert.verdict}", f"reason: {alert.reason}"]
     if alert.days:
-        parts.append(f"days: {days_in_words(alert)}")
+        parts.append(f"days: {days_in_words(alert.days, at_most=NAMED_RANGES)}")
     if alert.owners:
         parts.append(f"owner: {', '.join(alert.owners)}")
     parts.append(links.run(alert) or links.table(alert))
     return " | ".join(parts)
-
-
-def days_in_words(alert: Alert) -> str:
-    """Unbroken stretches of the days, the first of them named."""
-    ranges = ranges_of(alert.days)
-    named = [str(first) if first == last else f"{first} to {last}" for first, last in ranges[:NAMED_RANGES]]
-    more = [f"and {len(ranges) - NAMED_RANGES} more stretches"] if len(ranges) > NAMED_RANGES else []
-    return ", ".join([*named, *more])
 
 
 def _mrkdwn(text: str) -> dict[str, str]:

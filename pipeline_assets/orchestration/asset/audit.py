@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -14,9 +14,9 @@ from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.partition.frames import FrameKind, Result, frame_kinds
 from pipeline_assets.orchestration.partition.staging import StagedRows, located
 from pipeline_assets.orchestration.partition.upstream import Inputs
+from pipeline_assets.partition import days_in_words
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding
-from pipeline_assets.rules.reach import ranges_of
 
 Frames = Callable[[FrameKind], Any]
 """Gives the rows of a table in a form."""
@@ -34,7 +34,7 @@ class Audit:
         if all(window.is_single_day for window in self.spec.windows.values()):
             return
         missing = {name: each.missing for name, each in inputs.items() if each.missing}
-        listed = "; ".join(f"{name} of {_folded(days)}" for name, days in missing.items())
+        listed = "; ".join(f"{name} of {days_in_words(days)}" for name, days in missing.items())
         message = f"{self.spec.partition(self.spec.main, day)} was made without " + (listed or "gaps")
         self.findings.note(self.spec.main, INPUTS_CHECK, day, Finding(not missing, message))
 
@@ -125,10 +125,6 @@ class Audit:
         if blocked:
             msg = f"{spec.partition(spec.main, day)}: {'; '.join(blocked)}. The partition was not published."
             raise ContractBroken(msg)
-
-
-def _folded(days: Sequence[date]) -> str:
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ranges_of(days))
 
 
 CONTRACT_CHECK = "contract"

@@ -20,9 +20,9 @@ from pipeline_assets.orchestration.asset.run import DailyRun
 from pipeline_assets.orchestration.asset.spec import DailySpec, problems_of
 from pipeline_assets.orchestration.history.tags import SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.partition.io_manager import ParquetIOManager
-from pipeline_assets.orchestration.partition.record import table_schema
+from pipeline_assets.orchestration.partition.materialization import table_schema
 from pipeline_assets.orchestration.partition.upstream import Upstream
-from pipeline_assets.orchestration.retry.layers import judged
+from pipeline_assets.orchestration.retry.layers import classified
 from pipeline_assets.orchestration.retry.step import begin, step_of
 from pipeline_assets.rules.checks import Check
 from pipeline_assets.rules.code_version import code_version as derived_code_version
@@ -194,7 +194,7 @@ def _asset_of(
         ended = partitions_def.get_last_partition_key()
         history = (partitions_def.start.date(), date.fromisoformat(ended) if ended else max(days))
         retrying = manager.retrying()
-        with judged(context, retrying, days=days):
+        with classified(context, retrying, days=days):
             step = step_of(context, retrying)
             begin(step, context)
             yield from DailyRun(spec, context, manager.store(), inputs, days, history, step, skips).execute()

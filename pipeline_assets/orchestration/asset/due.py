@@ -1,7 +1,7 @@
-"""A due as Dagster knows it: metadata to judge by, and a FreshnessPolicy for the UI.
+"""A due as Dagster knows it: metadata that deliveries are held against, and a FreshnessPolicy for the UI.
 
 The policy looks at the newest materialization of an asset, whatever its partition, so computing an old day again makes
-an asset look fresh. It is a signal; what is judged stands in `judging.py`.
+an asset look fresh. It is a signal; deliveries are judged in `sla/`.
 """
 
 from __future__ import annotations

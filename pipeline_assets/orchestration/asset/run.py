@@ -16,19 +16,20 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.orchestration import progress
 from pipeline_assets.orchestration.asset.audit import INPUTS_CHECK, Audit, Findings
 from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.asset.unchanged import Unchanged
+from pipeline_assets.orchestration.finished_days import FinishedDay, report
 from pipeline_assets.orchestration.partition.frames import FrameKind, Result, frame_kinds, streams_of
+from pipeline_assets.orchestration.partition.materialization import Materialization, Renewal
 from pipeline_assets.orchestration.partition.outcome import Outcome
-from pipeline_assets.orchestration.partition.record import Record, Rewritten
 from pipeline_assets.orchestration.partition.staging import StagedRows
 from pipeline_assets.orchestration.partition.upstream import Inputs, Read, Upstream
 from pipeline_assets.orchestration.retry.attempts import Earlier, note, recall
 from pipeline_assets.orchestration.retry.step import Step
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.windows import same_day
-from pipeline_assets.store import LocalStore, Partition, Version
+from pipeline_assets.store import LocalStore, Version
 
 LOG_EVERY_SECONDS = 5.0
 NOTE_EVERY_SECONDS = 1.0
@@ -50,7 +51,7 @@ class DailyRun:
     skips_unchanged: bool = False
     """Days that need no computing are recorded as they are."""
     _earlier: Earlier = field(default_factory=Earlier)
-    _outcome: Outcome[dict[str, Record | Rewritten]] = field(init=False)
+    _outcome: Outcome[dict[str, Materialization | Renewal]] = field(init=False)
     _findings: Findings = field(init=False)
     _audit: Audit = field(init=False)
     _expected: dict[Partition, Version | None] = field(default_factory=dict)
@@ -178,8 +179,8 @@ class DailyRun:
                 report()
             if self._outcome.is_hopeless:
                 break
-            rows += sum(record.rows for record in records.values() if isinstance(record, Record))
-            skipped += any(isinstance(record, Rewritten) for record in records.values())
+            rows += sum(record.rows for record in records.values() if isinstance(record, Materialization))
+            skipped += any(isinstance(record, Renewal) for record in records.values())
             if now - logged >= LOG_EVERY_SECONDS or (done == len(self.days) > 1):
                 self.context.log.info(
                     f"{self.spec.main}: {done} of {len(self.days)} days, {rows / max(now - began, 1e-9):,.0f} rows/s"
@@ -218,7 +219,7 @@ class DailyRun:
             told = f"{self.spec.main}: {settled} of {len(self.days)} days are settled"
             note(self.context, self.step, self.spec.code_version, told, Earlier(committed, given_up, found))
 
-    def _settle(self, day: date) -> dict[str, Record | Rewritten]:
+    def _settle(self, day: date) -> dict[str, Materialization | Renewal]:
         """Commit a day, or find that it needs no computing; then it is checked as if it had been."""
         found = self._unchanged.record(day)
         if found is None:
@@ -237,7 +238,7 @@ class DailyRun:
     def _read_head(self, table: str, day: date, kind: FrameKind) -> Any:
         return self._heads[table].read(day, same_day(), kind, self.history).frame
 
-    def _commit(self, day: date) -> dict[str, Record]:
+    def _commit(self, day: date) -> dict[str, Materialization]:
         """Compute, stage, audit and publish every table of one day."""
         spec, started = self.spec, time.monotonic()
         kinds = frame_kinds(spec.function)
@@ -273,7 +274,7 @@ class DailyRun:
         for name, digest in (result.made_from if result else {}).items():
             inputs[name] = Inputs({day: digest}, ())
         return {
-            table: Record(
+            table: Materialization(
                 published=published[table],
                 rows=one.rows,
                 schema=one.schema,
@@ -293,14 +294,14 @@ class DailyRun:
     def _read(self, name: str, day: date, kind: FrameKind) -> Read:
         return self.upstreams[name].read(day, self.spec.windows[name], kind, self.history)
 
-    def _report(self, day: date, done: int, records: Mapping[str, Record | Rewritten], seconds: float) -> None:
+    def _report(self, day: date, done: int, records: Mapping[str, Materialization | Renewal], seconds: float) -> None:
         error = self._outcome.failed.get(day)
         for table, key in self.spec.asset_keys.items():
             record = records.get(table)
             books = record.accounting if record else None
             rows = record.rows if record else 0
-            progress.report(
-                progress.DayDone(
+            report(
+                FinishedDay(
                     table=key.to_user_string(),
                     day=day,
                     done=done,
@@ -311,7 +312,7 @@ class DailyRun:
                     rejected=books.rejected if books else 0,
                     unchanged=record.unchanged if record else False,
                     seconds=seconds,
-                    skipped=isinstance(record, Rewritten),
+                    skipped=isinstance(record, Renewal),
                     error=None if error is None else str(error),
                 )
             )

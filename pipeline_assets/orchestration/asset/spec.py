@@ -13,10 +13,10 @@ import dagster as dg
 
 from pipeline_assets.orchestration.history.graph import described, is_daily
 from pipeline_assets.orchestration.partition.frames import frame_kinds
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.checks import Check
 from pipeline_assets.rules.contract import Contract
 from pipeline_assets.rules.windows import Window
-from pipeline_assets.store import Partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ import dagster as dg
 
 from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.partition.record import Rewritten
+from pipeline_assets.orchestration.partition.materialization import Renewal
 from pipeline_assets.orchestration.partition.upstream import Inputs, Upstream
-from pipeline_assets.rules.reach import Graph, Table
-from pipeline_assets.rules.staleness import Made
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
+from pipeline_assets.rules.graph import Graph, Table
+from pipeline_assets.store import LocalStore
 
 RECORDS_PER_QUERY = 500
 """SQLite takes some thousand values in one statement."""
@@ -46,14 +47,14 @@ class Unchanged:
         """Find the newest records of the days, as far as they are of the present code."""
         if self.spec.deps:  # what the function reads by itself nobody else can look at
             return
-        ledger = EventLog(instance, self._graph())
+        event_log = EventLog(instance, self._graph())
         for table, key in self.spec.asset_keys.items():
-            made = ledger.made(key.to_user_string(), days)
+            made = event_log.records(key.to_user_string(), days)
             current = {day: each for day, each in made.items() if each.code_version == self.spec.code_version}
             for day, record in _records(instance, key, current):
                 self._records.setdefault(day, {})[table] = record
 
-    def record(self, day: date) -> tuple[dict[str, Rewritten], dict[str, Inputs]] | None:
+    def record(self, day: date) -> tuple[dict[str, Renewal], dict[str, Inputs]] | None:
         """The records to write again, by table, and the inputs that they tell of; None if the day must be computed."""
         records = self._records.get(day, {})
         if records.keys() != self.spec.asset_keys.keys():
@@ -68,7 +69,7 @@ class Unchanged:
             if head is None or values.get("digest") != head.digest or values.get("inputs", {}) != read:
                 return None
             why = f"code version {self.spec.code_version} and all inputs are those of the record of run {record.run_id}"
-            found[table] = Rewritten(metadata, why)
+            found[table] = Renewal(metadata, why)
         if self.spec.drops_rows and found[self.spec.main].accounting is None:
             return None
         return found, now
@@ -99,7 +100,7 @@ class Unchanged:
 
 
 def _records(
-    instance: dg.DagsterInstance, key: dg.AssetKey, made: Mapping[date, Made]
+    instance: dg.DagsterInstance, key: dg.AssetKey, made: Mapping[date, Record]
 ) -> Iterator[tuple[date, dg.EventLogRecord]]:
     days = {each.event_id: day for day, each in made.items()}
     ids = list(days)

@@ -20,8 +20,8 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.plan_file import PlanFile, of_text, to_text
-from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.store.files import names_in
 
 NEWEST = 20
@@ -32,7 +32,7 @@ LOOKED_AT_SECONDS = (0.05, 0.2, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class Backfill:
     """A backfill.
 
     Args:
@@ -58,24 +58,24 @@ class Book:
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.folder = Path(instance.storage_directory()) / "pipeline_backfills"
 
-    def add(self, booked: Booked) -> None:
+    def add(self, backfill: Backfill) -> None:
         """Write it down, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(
             {
-                "backfill_id": booked.backfill_id,
-                "begun_at": booked.begun_at.isoformat(),
-                "where": booked.where,
-                "days_per_run": booked.days_per_run,
-                "parallel": booked.parallel,
-                "retries": booked.retries,
-                "plan": to_text(booked.file.plan, planned_at=booked.file.planned_at),
+                "backfill_id": backfill.backfill_id,
+                "begun_at": backfill.begun_at.isoformat(),
+                "where": backfill.where,
+                "days_per_run": backfill.days_per_run,
+                "parallel": backfill.parallel,
+                "retries": backfill.retries,
+                "plan": to_text(backfill.file.plan, planned_at=backfill.file.planned_at),
             }
         )
-        aside = self.folder / f".{booked.backfill_id}.{uuid.uuid4().hex}"
+        aside = self.folder / f".{backfill.backfill_id}.{uuid.uuid4().hex}"
         try:
             aside.write_text(text, encoding="utf-8")
-            aside.replace(self._path(booked.backfill_id))
+            aside.replace(self._path(backfill.backfill_id))
         finally:
             aside.unlink(missing_ok=True)
 
@@ -84,7 +84,7 @@ class Book:
         names = reversed(names_in(self.folder))
         return [name.removesuffix(".json") for name in names if name.endswith(".json")]
 
-    def get(self, backfill_id: str) -> Booked:
+    def get(self, backfill_id: str) -> Backfill:
         """One of them; the beginning of its id is enough.
 
         Raises:
@@ -102,7 +102,7 @@ class Book:
 
     def readable(
         self, limit: int | None = None, *, unreadable: Callable[[str], None] | None = None
-    ) -> Iterator[Booked]:
+    ) -> Iterator[Backfill]:
         """The newest first, but for those whose file cannot be read.
 
         Args:
@@ -115,10 +115,10 @@ class Book:
                 if unreadable is not None:
                     unreadable(str(error))
 
-    def _read(self, path: Path) -> Booked:
+    def _read(self, path: Path) -> Backfill:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return Booked(
+            return Backfill(
                 values["backfill_id"],
                 datetime.fromisoformat(values["begun_at"]),
                 values["where"],
@@ -185,14 +185,14 @@ class Book:
         return self.folder / f"{backfill_id}.json"
 
 
-def spots_under_way(instance: dg.DagsterInstance) -> set[Spot]:
+def carried_out_partitions(instance: dg.DagsterInstance) -> set[Partition]:
     """Partitions that backfills in other processes of this machine have made or will make, while they last.
 
     By the leading tables of their steps.
     """
     book = Book(instance)
     held = [each for each in book.ids()[:NEWEST] if book.is_held(each)]
-    return {spot for each in held for spot in book.get(each).file.plan.spots()}
+    return {partition for each in held for partition in book.get(each).file.plan.partitions()}
 
 
 def new_id(now: datetime) -> str:

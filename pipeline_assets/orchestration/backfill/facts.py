@@ -16,15 +16,15 @@ import dagster as dg
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import judgements_of
+from pipeline_assets.orchestration.history.failures import recorded_failures
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
 from pipeline_assets.orchestration.history.materializations import run_starts
-from pipeline_assets.orchestration.history.runs import is_retried_by_dagster, spots_of_run
+from pipeline_assets.orchestration.history.runs import is_retried_by_dagster, partitions_of_run
+from pipeline_assets.partition import Partition, days_between
+from pipeline_assets.record import Record
 from pipeline_assets.rules.backfill import Facts
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.reach import Graph
-from pipeline_assets.rules.staleness import Made, Spot
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.rules.graph import Graph
+from pipeline_assets.store import LocalStore
 from pipeline_assets.store.landing import Landing, LandingZone
 from pipeline_assets.store.local import HeadStat
 
@@ -34,7 +34,7 @@ CLOCKS_APART_SECONDS = 2.0
 """Between the file system that stamps landing files and the clock of runs."""
 _NS = 1_000_000_000
 
-Days = dict[date, Made]
+Days = dict[date, Record]
 Heads = dict[date, HeadStat]
 
 
@@ -45,8 +45,8 @@ def facts_of(
     landing: Mapping[str, Landing],
     tables: Collection[str] | None = None,
     *,
-    check_bytes_of: Collection[Spot] = (),
-    held: Collection[Spot] = (),
+    check_bytes_of: Collection[Partition] = (),
+    held: Collection[Partition] = (),
 ) -> Facts:
     """Look up what there is.
 
@@ -61,27 +61,27 @@ def facts_of(
         LandingError: the landing zone cannot be read as what it claims to be.
     """
     graph = daily_graph(assets)
-    ledger, over = EventLog(instance, graph), last_days(assets)
-    concerned = _concerned(graph, tables)
-    computed = [table for table in concerned if table not in graph.sources]
+    event_log, over = EventLog(instance, graph), last_days(assets)
+    looked_up = _looked_up(graph, tables)
+    computed = [table for table in looked_up if table not in graph.sources]
     stats = {table: _heads(store, table) for table in computed}
-    made = {table: ledger.all_made(table, beginnings=False) for table in computed}
-    for table in concerned:
+    records = {table: event_log.all_records(table, beginnings=False) for table in computed}
+    for table in looked_up:
         if table in graph.sources:
-            source = Source(table, graph, ledger, days_between(graph.first_days[table], over[table]), stats, made)
-            made[table] = source.made_by(landing.get(table))
+            source = Source(table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records)
+            records[table] = source.made_by(landing.get(table))
     for table in computed:
-        made[table] |= ledger.made(table, _in_doubt(graph, table, made, instance))
+        records[table] |= event_log.records(table, _in_doubt(graph, table, records, instance))
     leads = dict.fromkeys(map(graph.lead, computed))
-    heads = {table: _tokens(stats[table], made[table]) for table in computed}
-    foreign = _foreign(graph, store, stats, made, check_bytes_of)
+    heads = {table: _tokens(stats[table], records[table]) for table in computed}
+    foreign = _foreign(graph, store, stats, records, check_bytes_of)
     for table, day in foreign:  # what reads it is judged by the bytes that it would read
         if (head := store.head(Partition(table, day))) is not None:
-            made[table][day] = replace(made[table][day], digest=head.digest)
+            records[table][day] = replace(records[table][day], digest=head.digest)
     return Facts(
         heads=heads,
-        made=made,
-        failed=failed_spots(instance, graph, made),
+        records=records,
+        failed=failed_partitions(instance, graph, records),
         foreign=foreign,
         code_versions={lead: version for lead in leads if (version := assets.get(key_of(lead)).code_version)},
         last_days=over,
@@ -89,7 +89,9 @@ def facts_of(
     )
 
 
-def failed_spots(instance: dg.DagsterInstance, graph: Graph, made: Mapping[str, Mapping[date, Made]]) -> set[Spot]:
+def failed_partitions(
+    instance: dg.DagsterInstance, graph: Graph, records: Mapping[str, Mapping[date, Record]]
+) -> set[Partition]:
     """Partitions that a run failed of, and that nobody has made since it began, by leading tables.
 
     A run that Dagster starts again has not failed yet. One whose worker died, or that was told to stop, did not fail of
@@ -98,21 +100,21 @@ def failed_spots(instance: dg.DagsterInstance, graph: Graph, made: Mapping[str, 
     Args:
         made: newest records, of the tables that are asked about.
     """
-    failed: set[Spot] = set()
+    failed: set[Partition] = set()
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_RUNS):
         run = record.dagster_run
         if is_retried_by_dagster(run):
             continue
         began = record.start_time or record.create_timestamp.timestamp()
         left = {
-            spot
-            for spot in spots_of_run(graph, run) - failed
-            if spot.table in made
-            and not ((since := made[spot.table].get(spot.day)) and since.recorded_at.timestamp() > began)
+            partition
+            for partition in partitions_of_run(graph, run) - failed
+            if partition.table in records
+            and not ((since := records[partition.table].get(partition.day)) and since.recorded_at.timestamp() > began)
         }
         if left:
-            judged = judgements_of(instance, run.run_id)
-            failed |= {spot for spot in left if any(each.concerns(*spot) for each in judged)}
+            failures = recorded_failures(instance, run.run_id)
+            failed |= {partition for partition in left if any(each.is_about(*partition) for each in failures)}
     return failed
 
 
@@ -127,19 +129,19 @@ class Source:
 
     table: str
     graph: Graph
-    ledger: EventLog
+    event_log: EventLog
     days: list[date]
     stats: Mapping[str, Heads]
-    made: Mapping[str, Days]
+    records: Mapping[str, Days]
 
     def made_by(self, landing: Landing | None) -> Days:
         """Each day that is there, as if it had been made."""
-        reported = self.ledger.all_made(self.table)
+        reported = self.event_log.all_records(self.table)
         if landing is None:
             return reported
         if not isinstance(landing, LandingZone):
             # It cannot be listed, and asking for every day takes too long: who reads a day will see.
-            return {day: reported.get(day, Made(0, None)) for day in self.days}
+            return {day: reported.get(day, Record(0, None)) for day in self.days}
         return self._landed(landing, reported)
 
     def _landed(self, zone: LandingZone, reported: Days) -> Days:
@@ -149,8 +151,8 @@ class Source:
         """
         leads = [lead for lead, _ in self.graph.readers(self.table)]
         read = {day: readers for day in self.days if (readers := list(self._readers(leads, day)))}
-        starts = run_starts(self.ledger.instance, {record.run_id for each in read.values() for _, record in each})
-        listed, found, empty = set(zone.days()), dict[date, Made](), list[date]()
+        starts = run_starts(self.event_log.instance, {record.run_id for each in read.values() for _, record in each})
+        listed, found, empty = set(zone.days()), dict[date, Record](), list[date]()
         for day in self.days:
             changed_ns = zone.changed_ns(day) if day in listed else None
             if changed_ns is None:
@@ -171,18 +173,18 @@ class Source:
                 found[day] = _as_reported(reported.get(day), zone.fingerprint(day, []), None)
         return found
 
-    def _readers(self, leads: Collection[str], day: date) -> Iterator[tuple[HeadStat | None, Made]]:
+    def _readers(self, leads: Collection[str], day: date) -> Iterator[tuple[HeadStat | None, Record]]:
         """Heads and records of that day that tell by which digest they read the source."""
         for lead in leads:
-            record = self.made.get(lead, {}).get(day)
-            if record is not None and day in record.made_from.get(self.table, {}):
+            record = self.records.get(lead, {}).get(day)
+            if record is not None and day in record.inputs.get(self.table, {}):
                 yield self.stats[lead].get(day), record
 
     def _digest_since(
         self,
         changed_ns: int,
         day: date,
-        readers: Collection[tuple[HeadStat | None, Made]],
+        readers: Collection[tuple[HeadStat | None, Record]],
         starts: Mapping[str, float],
     ) -> str | None:
         """The digest by which somebody read the day after it had changed for the last time; None if nobody did.
@@ -196,11 +198,11 @@ class Source:
                 continue
             began = min(start, head.published_ns / _NS - record.seconds)
             if changed_ns / _NS < began - CLOCKS_APART_SECONDS:
-                return record.made_from[self.table][day]
+                return record.inputs[self.table][day]
         return None
 
 
-def _concerned(graph: Graph, tables: Collection[str] | None) -> list[str]:
+def _looked_up(graph: Graph, tables: Collection[str] | None) -> list[str]:
     """Upstream first."""
     leads = set(graph.leads() if tables is None else map(graph.lead, tables))
     for lead in graph.leads():
@@ -210,29 +212,29 @@ def _concerned(graph: Graph, tables: Collection[str] | None) -> list[str]:
     return [table for table in graph.tables if graph.lead(table) in leads | read]
 
 
-def _in_doubt(graph: Graph, table: str, made: Mapping[str, Days], instance: dg.DagsterInstance) -> list[date]:
+def _in_doubt(graph: Graph, table: str, records: Mapping[str, Days], instance: dg.DagsterInstance) -> list[date]:
     """Days of which it matters when their step began.
 
     Their record does not tell all inputs, and one of the others was recorded by another run while theirs went on. That
     is rare, and looking into the log of a run takes some milliseconds.
     """
-    reads = [(name, window) for name, window in graph.reads(graph.lead(table)) if name in made]
+    reads = [(name, window) for name, window in graph.reads(graph.lead(table)) if name in records]
     untold = {
         day: others
-        for day, record in made[table].items()
-        if record.run_id and (others := [each for each in reads if each[0] not in record.made_from])
+        for day, record in records[table].items()
+        if record.run_id and (others := [each for each in reads if each[0] not in record.inputs])
     }
-    starts = run_starts(instance, {made[table][day].run_id for day in untold})
+    starts = run_starts(instance, {records[table][day].run_id for day in untold})
     return [
         day
         for day, others in untold.items()
         if any(
-            upstream.run_id != made[table][day].run_id
-            and starts.get(made[table][day].run_id, 0.0) < upstream.recorded_at.timestamp()
-            and upstream.recorded_at <= made[table][day].recorded_at
+            upstream.run_id != records[table][day].run_id
+            and starts.get(records[table][day].run_id, 0.0) < upstream.recorded_at.timestamp()
+            and upstream.recorded_at <= records[table][day].recorded_at
             for name, window in others
             for each in window.upstream_of(day)
-            if (upstream := made[name].get(each)) is not None
+            if (upstream := records[name].get(each)) is not None
         )
     ]
 
@@ -243,10 +245,10 @@ def _heads(store: LocalStore, table: str) -> Heads:
     return {}
 
 
-def _tokens(stats: Heads, made: Days) -> dict[date, str]:
+def _tokens(stats: Heads, records: Days) -> dict[date, str]:
     """Of a table that is kept elsewhere, by another IO manager, the records tell what there is."""
-    if not stats and all(record.size_bytes is None for record in made.values()):
-        return {day: record.digest or f"record {record.event_id}" for day, record in made.items()}
+    if not stats and all(record.size_bytes is None for record in records.values()):
+        return {day: record.digest or f"record {record.event_id}" for day, record in records.items()}
     return {day: stat.version for day, stat in stats.items()}
 
 
@@ -254,32 +256,32 @@ def _foreign(
     graph: Graph,
     store: LocalStore,
     stats: Mapping[str, Heads],
-    made: Mapping[str, Days],
-    check_bytes_of: Collection[Spot],
-) -> set[Spot]:
+    records: Mapping[str, Days],
+    check_bytes_of: Collection[Partition],
+) -> set[Partition]:
     """Partitions that somebody published without recording it, or whose file was changed."""
     foreign = {
-        Spot(table, day)
+        Partition(table, day)
         for table, heads in stats.items()
         for day, stat in heads.items()
-        if (record := made[table].get(day)) and record.size_bytes not in (None, stat.size_bytes)
+        if (record := records[table].get(day)) and record.size_bytes not in (None, stat.size_bytes)
     }
-    for spot in check_bytes_of:
-        for table in graph.steps[spot.table]:
-            record = made.get(table, {}).get(spot.day)
-            if record is not None and record.digest is not None and Spot(table, spot.day) not in foreign:
-                head = store.head(Partition(table, spot.day))
+    for partition in check_bytes_of:
+        for table in graph.steps[partition.table]:
+            record = records.get(table, {}).get(partition.day)
+            if record is not None and record.digest is not None and Partition(table, partition.day) not in foreign:
+                head = store.head(Partition(table, partition.day))
                 if head is not None and head.digest != record.digest:
-                    foreign.add(Spot(table, spot.day))
+                    foreign.add(Partition(table, partition.day))
     return foreign
 
 
-def _as_reported(report: Made | None, digest: str, changed_ns: int | None) -> Made:
+def _as_reported(report: Record | None, digest: str, changed_ns: int | None) -> Record:
     """A report of the same content says better since when it is there than the files do."""
     if report is not None and report.digest == digest:
         return report
     return (
-        Made(0, digest)
+        Record(0, digest)
         if changed_ns is None
-        else Made(0, digest, recorded_at=datetime.fromtimestamp(changed_ns / _NS, UTC))
+        else Record(0, digest, recorded_at=datetime.fromtimestamp(changed_ns / _NS, UTC))
     )

@@ -22,11 +22,11 @@ from typing import Any, Protocol
 import dagster as dg
 
 from pipeline_assets.errors import WorkerDied
-from pipeline_assets.orchestration import progress
-from pipeline_assets.orchestration.backfill.book import Booked
-from pipeline_assets.orchestration.backfill.standing import Standing
+from pipeline_assets.orchestration.backfill.book import Backfill
+from pipeline_assets.orchestration.backfill.progress import Progress
+from pipeline_assets.orchestration.finished_days import FinishedDay, listening
 from pipeline_assets.orchestration.history.graph import key_of
-from pipeline_assets.orchestration.history.runs import recorded_spots, spots_of_run
+from pipeline_assets.orchestration.history.runs import partitions_of_run, recorded_partitions
 from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
     CONTINUES_TAG,
@@ -35,11 +35,10 @@ from pipeline_assets.orchestration.history.tags import (
     SKIP_UNCHANGED_TAG,
 )
 from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance, was_interrupted
-from pipeline_assets.orchestration.progress import DayDone
+from pipeline_assets.partition import days_between, ranges_of
 from pipeline_assets.rules.backfill import chunks
-from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.dispatch import Dispatch
-from pipeline_assets.rules.reach import Graph, ranges_of
+from pipeline_assets.rules.graph import Graph
 
 LOOK_SECONDS = 0.1
 
@@ -61,21 +60,21 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedRun:
     """A run that was executed."""
 
     run_id: str
     interrupted: bool
 
 
-class Hand(Protocol):
+class Worker(Protocol):
     """Executes one run at a time."""
 
     def begin(self, task: Task) -> None:
         """Start a run."""
         ...
 
-    def ended(self) -> Ended | None:
+    def ended(self) -> EndedRun | None:
         """The run, once it has ended; waits for that, but not long."""
         ...
 
@@ -87,30 +86,30 @@ class Hand(Protocol):
 def carry_out(
     graph: Graph,
     instance: dg.DagsterInstance,
-    booked: Booked,
-    standing: Standing,
+    backfill: Backfill,
+    progress: Progress,
     *,
-    hands: Sequence[Hand],
+    workers: Sequence[Worker],
     stop: Callable[[], bool],
 ) -> Dispatch:
     """Compute what is left of a backfill, upstream first; what reads a partition that failed is not begun.
 
     Args:
-        standing: how far it is. Failures of before are tried again.
+        progress: how far it is. Failures of before are tried again.
         stop: true once nothing more is to be begun.
     """
-    planned = booked.file.plan
+    planned = backfill.file.plan
     dispatch = Dispatch(
-        graph, planned, chunks(graph, planned, days_per_run=booked.days_per_run), done=set(standing.done)
+        graph, planned, chunks(graph, planned, days_per_run=backfill.days_per_run), done=set(progress.done)
     )
-    tags = _tags(booked)
-    dead = _let_go(instance, graph, standing, booked.backfill_id)
-    idle, busy, to_do, stopping = list(hands), dict[int, tuple[Hand, Task]](), list[Task](), False
+    tags = _tags(backfill)
+    dead = _let_go(instance, graph, progress, backfill.backfill_id)
+    idle, busy, to_do, stopping = list(workers), dict[int, tuple[Worker, Task]](), list[Task](), False
     while True:
         if not stopping and stop():
             stopping = True
-            for hand in hands:
-                hand.stop()
+            for worker in workers:
+                worker.stop()
         while idle and not stopping:  # the last hand first: it needs no start
             if not to_do and (ready := dispatch.next()) is not None:
                 lead, days = ready
@@ -120,24 +119,28 @@ def carry_out(
                 ]
             if not to_do:
                 break
-            task, hand = to_do.pop(0), idle.pop()
-            hand.begin(task)
-            busy[id(hand)] = (hand, task)
+            task, worker = to_do.pop(0), idle.pop()
+            worker.begin(task)
+            busy[id(worker)] = (worker, task)
         if not busy:
             return dispatch
-        for hand, task in list(busy.values()):
-            ended = hand.ended()
+        for worker, task in list(busy.values()):
+            ended = worker.ended()
             if ended is not None:
-                idle.append(busy.pop(id(hand))[0])
+                idle.append(busy.pop(id(worker))[0])
                 _settle(instance, graph, dispatch, task, ended)
 
 
-def _settle(instance: dg.DagsterInstance, graph: Graph, dispatch: Dispatch, task: Task, ended: Ended) -> None:
+def _settle(instance: dg.DagsterInstance, graph: Graph, dispatch: Dispatch, task: Task, ended: EndedRun) -> None:
     run = instance.get_run_by_id(ended.run_id)
     if run is None or run.status is dg.DagsterRunStatus.SUCCESS:
         dispatch.ended(task.lead, task.days, task.days)
         return
-    made = {spot.day for spot in recorded_spots(instance, graph, ended.run_id) if spot.table == task.lead}
+    made = {
+        partition.day
+        for partition in recorded_partitions(instance, graph, ended.run_id)
+        if partition.table == task.lead
+    }
     if ended.interrupted:
         instance.report_run_canceled(run, "the backfill was stopped after the partition in hand")
         dispatch.ended(task.lead, [day for day in task.days if day in made], made)
@@ -145,31 +148,31 @@ def _settle(instance: dg.DagsterInstance, graph: Graph, dispatch: Dispatch, task
     dispatch.ended(task.lead, task.days, made)
 
 
-def _tags(booked: Booked) -> dict[str, str]:
-    plan = booked.file.plan
+def _tags(backfill: Backfill) -> dict[str, str]:
+    plan = backfill.file.plan
     return {
-        BACKFILL_TAG: booked.backfill_id,
+        BACKFILL_TAG: backfill.backfill_id,
         REASON_TAG: plan.ask.why or plan.ask.mode.value,
-        PLAN_TAG: booked.file.digest,
+        PLAN_TAG: backfill.file.digest,
         "dagster/max_retries": "0",  # this process sees to what its workers leave
         **({} if plan.ask.force else {SKIP_UNCHANGED_TAG: "true"}),
     }
 
 
 def _let_go(
-    instance: dg.DagsterInstance, graph: Graph, standing: Standing, backfill_id: str
+    instance: dg.DagsterInstance, graph: Graph, progress: Progress, backfill_id: str
 ) -> list[tuple[str, dict[str, set[date]]]]:
     """Runs whose process was killed, with what they were making: they end, and others go on from where they were."""
     dead = []
-    for run in standing.runs:
-        if run in standing.running:
+    for run in progress.runs:
+        if run in progress.running:
             instance.report_run_canceled(
                 run, f"the process that carried out backfill {backfill_id} is gone; what it had committed stands"
             )
         elif run.status is not dg.DagsterRunStatus.CANCELED:
             continue
         days: dict[str, set[date]] = {}
-        for table, day in spots_of_run(graph, run):
+        for table, day in partitions_of_run(graph, run):
             days.setdefault(table, set()).add(day)
         dead.append((run.run_id, days))
     return dead
@@ -192,16 +195,16 @@ class ThisProcess:
 
     defs: dg.Definitions
     instance: dg.DagsterInstance
-    listener: Callable[[DayDone], None]
+    listener: Callable[[FinishedDay], None]
     _stopping: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, initializer=_deaf_to_interrupts))
-    _running: Future[Ended] | None = None
+    _running: Future[EndedRun] | None = None
 
     def begin(self, task: Task) -> None:
         """Start a run."""
         self._running = self._pool.submit(_run, self.defs, self.instance, task, self._heard)
 
-    def ended(self) -> Ended | None:
+    def ended(self) -> EndedRun | None:
         """The run, once it has ended."""
         assert self._running is not None  # noqa: S101 - `begin` comes first
         wait([self._running], LOOK_SECONDS)
@@ -211,7 +214,7 @@ class ThisProcess:
         """After the partition in hand."""
         self._stopping.set()
 
-    def _heard(self, event: DayDone) -> None:
+    def _heard(self, event: FinishedDay) -> None:
         self.listener(event)
         if self._stopping.is_set():
             raise KeyboardInterrupt
@@ -230,7 +233,7 @@ class OtherProcess:
         self,
         build: Callable[[], dg.Definitions],
         home: Path,
-        listener: Callable[[DayDone], None],
+        listener: Callable[[FinishedDay], None],
         stack: ExitStack,
     ) -> None:
         context = get_context("spawn")
@@ -257,7 +260,7 @@ class OtherProcess:
         """Start a run."""
         self._tasks.put(task)
 
-    def ended(self) -> Ended | None:
+    def ended(self) -> EndedRun | None:
         """The run, once it has ended.
 
         Raises:
@@ -271,7 +274,7 @@ class OtherProcess:
                     msg = f"a worker process died with exit code {self._process.exitcode}; `--resume` goes on"
                     raise WorkerDied(msg) from None
                 return None
-            if isinstance(said, Ended):
+            if isinstance(said, EndedRun):
                 return said
             if isinstance(said, BaseException):
                 raise said
@@ -300,7 +303,7 @@ def _work(
 ) -> None:
     """What the other process does, until there is no more task, or nobody to give one."""
 
-    def heard(event: DayDone) -> None:
+    def heard(event: FinishedDay) -> None:
         said.put(event)
         if stopping.is_set() or os.getppid() != parent:
             raise KeyboardInterrupt
@@ -320,8 +323,10 @@ def _work(
         said.put(error)
 
 
-def _run(defs: dg.Definitions, instance: dg.DagsterInstance, task: Task, listener: Callable[[DayDone], None]) -> Ended:
-    with progress.listening(listener):
+def _run(
+    defs: dg.Definitions, instance: dg.DagsterInstance, task: Task, listener: Callable[[FinishedDay], None]
+) -> EndedRun:
+    with listening(listener):
         run = PlannedRun(tuple(key_of(table) for table in task.tables), task.first, task.last)
         result = execute(defs, run, instance, task.tags)
-        return Ended(result.run_id, was_interrupted(result))
+        return EndedRun(result.run_id, was_interrupted(result))

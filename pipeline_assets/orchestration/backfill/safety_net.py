@@ -43,11 +43,11 @@ def safety_net(
 
     @dg.op(name="start_what_was_missed")
     def look(context: dg.OpExecutionContext) -> None:
-        from pipeline_assets.orchestration.backfill.missed import Missed  # a job's, not every run's
+        from pipeline_assets.orchestration.backfill.safety_net_run import SafetyNetRun  # a job's, not every run's
 
-        missed = Missed(context.instance, watched.resolve_asset_graph(), now(), context.log.info)
-        planned = missed.plan(store, landing)
-        missed.start(planned, missed.now.astimezone(zone(timezone)).date())
+        net_run = SafetyNetRun(context.instance, watched.resolve_asset_graph(), now(), context.log.info)
+        planned = net_run.plan(store, landing)
+        net_run.start(planned, net_run.now.astimezone(zone(timezone)).date())
 
     @dg.job(
         name=NAME,

@@ -17,8 +17,8 @@ import dagster as dg
 from pipeline_assets.errors import LandingUnavailable, PipelineError, SettingsError
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import key_of
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.reach import Graph, Table, ranges_of
+from pipeline_assets.partition import days_between, days_in_words
+from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.store.landing import Landing, Look
 
 HINTS_PER_TICK = 500
@@ -28,7 +28,7 @@ BUDGET_SECONDS = 20.0
 
 
 @dataclass(slots=True)
-class Glimpses:
+class LandingCursor:
     """What the sensor keeps from tick to tick.
 
     Args:
@@ -106,7 +106,7 @@ def landing_sensor(
         if over is None:
             return dg.SkipReason("no day of the history is over")
         last_day, began = date.fromisoformat(over), clock()
-        seen = Glimpses.of_cursor(context.cursor)
+        seen = LandingCursor.of_cursor(context.cursor)
         _read_hints(context.instance, table, seen)
         since = last_day - timedelta(days=look_back_days - 1)
         if seen.newest is not None:  # after a long silence the days of the silence are looked at as well
@@ -127,14 +127,14 @@ def landing_sensor(
         fresh = {day for day, look in looks.items() if not _is_steady(look, seen.looks.get(day))}
         ready = {day: look.fingerprint for day, look in looks.items() if look.fingerprint and day not in fresh}
         newest = max([*ready, *([seen.newest] if seen.newest else [])], default=None)
-        known = EventLog(context.instance, graph).made(table, looks.keys())
+        known = EventLog(context.instance, graph).records(table, looks.keys())
         for day, look in looks.items():
             # A day without files is one without rows once a later day has some; or when its files were taken away.
             is_over = (newest is not None and day < newest) or day in known
             if not look.stamp and day not in fresh and is_over:
                 ready[day] = landing.fingerprint(day, [])
         changed = {day: each for day, each in ready.items() if day not in known or known[day].digest != each}
-        seen = Glimpses(
+        seen = LandingCursor(
             seen.hints,
             newest,
             {
@@ -168,7 +168,7 @@ def rescan_job(landing: Landing, *, table: str, days: dg.DailyPartitionsDefiniti
         last = days.get_last_partition_key()
         history = days_between(days.start.date(), date.fromisoformat(last)) if last else []
         landed = sorted(set(history).intersection(landing.days()))
-        known = EventLog(context.instance, graph).made(table, history)
+        known = EventLog(context.instance, graph).records(table, history)
         # A server lists no days, so each of the history is asked for.
         every = sorted({*(days_between(landed[0], landed[-1]) if landed else history), *known})
         looks, broken = _looked_at(landing, every, {})
@@ -205,7 +205,7 @@ def report(table: str, day: date, fingerprint: str) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(key_of(table), partition=day.isoformat(), metadata={"digest": fingerprint})
 
 
-def _read_hints(instance: dg.DagsterInstance, table: str, seen: Glimpses) -> None:
+def _read_hints(instance: dg.DagsterInstance, table: str, seen: LandingCursor) -> None:
     filtered = dg.AssetRecordsFilter(key_of(table), after_storage_id=seen.hints)
     for record in instance.fetch_materializations(filtered, limit=HINTS_PER_TICK, ascending=True).records:
         seen.hints = record.storage_id
@@ -246,15 +246,13 @@ def _is_steady(look: Look, before: Look | None) -> bool:
 def _reason(
     looked: Collection[date], changed: Collection[date], fresh: Collection[date], broken: Collection[date]
 ) -> str:
-    reason = f"{len(looked)} days looked at, " + (f"changed: {_folded(changed)}" if changed else "none changed")
+    reason = f"{len(looked)} days looked at, " + (f"changed: {_in_words(changed)}" if changed else "none changed")
     if fresh:
-        reason += f"; being written, or seen for the first time: {_folded(fresh)}"
+        reason += f"; being written, or seen for the first time: {_in_words(fresh)}"
     if broken:
-        reason += f"; cannot be read, see the log: {_folded(broken)}"
+        reason += f"; cannot be read, see the log: {_in_words(broken)}"
     return reason
 
 
-def _folded(days: Collection[date]) -> str:
-    ranges = ranges_of(sorted(days))
-    shown = [str(first) if first == last else f"{first} to {last}" for first, last in ranges[:DESCRIBED_RANGES]]
-    return ", ".join(shown) + (" and more" if len(ranges) > len(shown) else "")
+def _in_words(days: Collection[date]) -> str:
+    return days_in_words(days, at_most=DESCRIBED_RANGES)

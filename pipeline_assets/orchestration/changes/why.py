@@ -1,4 +1,4 @@
-"""Why a partition was, or was not, computed again: the sensor's own verdict, with what it was reached from."""
+"""Why a partition was, or was not, computed again: the sensor's own verdict, with what it was made from."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.under_way import spots_being_made
-from pipeline_assets.orchestration.changes.upstream_sensor import NAME, Memory
+from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
+from pipeline_assets.orchestration.changes.upstream_sensor import NAME, UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import judgements_of
+from pipeline_assets.orchestration.history.failures import recorded_failures
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
-from pipeline_assets.orchestration.history.runs import IN_FLIGHT, spots_of_run
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run
 from pipeline_assets.orchestration.history.tags import BECAUSE_TAG, DAGSTER_BACKFILL_TAG, LAUNCHED_BY_TAG
-from pipeline_assets.rules.reach import Graph
-from pipeline_assets.rules.staleness import Answer, Judgement, Made, Spot, State, react
+from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
+from pipeline_assets.rules.graph import Graph
+from pipeline_assets.rules.staleness import LastAttempt, Staleness, StalenessStatus, react
 
-LISTED_SPOTS = 5
+LISTED_PARTITIONS = 5
 SEARCHED_RUNS = 200
 """Newest ones that failed: the last failure of a partition that nobody repaired is among them, or long ago."""
 
@@ -29,7 +31,7 @@ SEARCHED_RUNS = 200
 class Input:
     """One upstream partition of a record: the digest that was read, and the newest one. None: there was, is none."""
 
-    spot: Spot
+    partition: Partition
     read: str | None
     now: str | None
     rewritten: bool
@@ -47,9 +49,9 @@ class Explanation:
         inputs: of the record, and of what there is now, ascending.
     """
 
-    spot: Spot
-    state: State
-    record: Made | None
+    partition: Partition
+    status: StalenessStatus
+    record: Record | None
     run_id: str | None
     recorded_at: datetime | None
     launched: str | None
@@ -66,17 +68,19 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     assets = defs.resolve_asset_graph()
     graph = daily_graph(assets)
     _check(graph, assets, table, day)
-    ledger, lead = EventLog(instance, graph), Spot(graph.lead(table), day)
-    memory, is_running = _memory(instance)
-    running = spots_being_made(instance, graph, assets)
-    asked = {spot for each in memory.asked.values() for spot in each.wants}
-    failed = {**memory.refused, **{spot: want for each in memory.later for spot, want in each.wants.items()}}
-    answers = {spot: Answer(want, succeeded=False) for spot, want in failed.items()}
+    event_log, lead = EventLog(instance, graph), Partition(graph.lead(table), day)
+    cursor, is_running = _cursor_of(instance)
+    running = partitions_under_way(instance, graph, assets)
+    requested = {partition for each in cursor.requested.values() for partition in each.wants}
+    failed = {**cursor.refused, **{partition: want for each in cursor.later for partition, want in each.wants.items()}}
+    last_attempts = {partition: LastAttempt(want, succeeded=False) for partition, want in failed.items()}
     if table in graph.sources:
-        judgement = Judgement(State.CURRENT)
+        staleness = Staleness(StalenessStatus.CURRENT)
     else:
-        judgement = react(graph, {lead}, ledger, running=running | asked, answers=answers).judged[lead]
-    record = ledger.made(table, [day]).get(day)
+        staleness = react(graph, {lead}, event_log, running=running | requested, last_attempts=last_attempts).found[
+            lead
+        ]
+    record = event_log.records(table, [day]).get(day)
     stored = _stored(instance, table, record)
     run = instance.get_run_by_id(stored.run_id) if stored and stored.run_id else None
     if table in graph.sources:
@@ -84,18 +88,18 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     elif not graph.reads(lead.table):
         reasons = ["It is made from nothing upstream: its automation condition, or somebody, asks for it."]
     else:
-        reasons = [_reason(instance, graph, lead, judgement, memory)]
-    if judgement.changes and not is_running:
+        reasons = [_reason(instance, graph, lead, staleness, cursor)]
+    if staleness.changes and not is_running:
         reasons.append(f"{NAME} is not running, so nothing requests it: start it in the UI, or run the day yourself.")
     return Explanation(
-        Spot(table, day),
-        judgement.state,
+        Partition(table, day),
+        staleness.status,
         record,
         stored.run_id or None if stored else None,
         datetime.fromtimestamp(stored.timestamp, UTC) if stored else None,
         _launched(run) if stored else None,
         reasons,
-        _inputs(graph, ledger, lead, record),
+        _inputs(graph, event_log, lead, record),
     )
 
 
@@ -109,16 +113,16 @@ def _check(graph: Graph, assets: Any, table: str, day: date) -> None:
         raise SettingsError(msg)
 
 
-def _memory(instance: dg.DagsterInstance) -> tuple[Memory, bool]:
+def _cursor_of(instance: dg.DagsterInstance) -> tuple[UpstreamCursor, bool]:
     """What the sensor remembers, and whether it is on."""
-    for state in instance.all_instigator_state():
-        if state.instigator_name == NAME:
-            cursor = getattr(state.instigator_data, "cursor", None)
-            return Memory.of_cursor(cursor), state.is_running
-    return Memory(), False
+    for status in instance.all_instigator_state():
+        if status.instigator_name == NAME:
+            cursor = getattr(status.instigator_data, "cursor", None)
+            return UpstreamCursor.of_cursor(cursor), status.is_running
+    return UpstreamCursor(), False
 
 
-def _stored(instance: dg.DagsterInstance, table: str, record: Made | None) -> dg.EventLogRecord | None:
+def _stored(instance: dg.DagsterInstance, table: str, record: Record | None) -> dg.EventLogRecord | None:
     if record is None:
         return None
     filtered = dg.AssetRecordsFilter(key_of(table), storage_ids=[record.event_id])
@@ -137,36 +141,38 @@ def _launched(run: dg.DagsterRun | None) -> str:
     return "launched by hand"
 
 
-def _reason(instance: dg.DagsterInstance, graph: Graph, lead: Spot, judgement: Judgement, memory: Memory) -> str:
-    match judgement.state:
-        case State.CURRENT:
+def _reason(
+    instance: dg.DagsterInstance, graph: Graph, lead: Partition, staleness: Staleness, cursor: UpstreamCursor
+) -> str:
+    match staleness.status:
+        case StalenessStatus.CURRENT:
             reason = "It is made from what is upstream now, so nothing asks for it."
-        case State.MISSING:
+        case StalenessStatus.MISSING:
             reason = "It was never computed, and its inputs are there."
-        case State.STALE:
-            reason = f"Upstream changed since it was made: {_listed([each.spot for each in judgement.changes])}."
-        case State.WAITING:
-            reason = f"It waits for inputs of the same day, which are not there: {_listed(judgement.because_of)}."
-        case State.HELD:
-            reason = f"It is held back until upstream is done with {_listed(judgement.because_of)}; ask why of these."
-        case State.RUNNING:
-            reason = _running(instance, graph, lead, memory)
-        case State.FAILED:
-            reason = _failed(instance, graph, lead, memory)
+        case StalenessStatus.STALE:
+            reason = f"Upstream changed since it was made: {_listed([each.partition for each in staleness.changes])}."
+        case StalenessStatus.WAITING:
+            reason = f"It waits for inputs of the same day, which are not there: {_listed(staleness.because_of)}."
+        case StalenessStatus.HELD:
+            reason = f"It is held back until upstream is done with {_listed(staleness.because_of)}; ask why of these."
+        case StalenessStatus.RUNNING:
+            reason = _running(instance, graph, lead, cursor)
+        case StalenessStatus.FAILED:
+            reason = _failed(instance, graph, lead, cursor)
     return reason
 
 
-def _running(instance: dg.DagsterInstance, graph: Graph, lead: Spot, memory: Memory) -> str:
+def _running(instance: dg.DagsterInstance, graph: Graph, lead: Partition, cursor: UpstreamCursor) -> str:
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT))):
-        if lead in spots_of_run(graph, record.dagster_run):
+        if lead in partitions_of_run(graph, record.dagster_run):
             return f"Run {record.dagster_run.run_id} is {record.dagster_run.status.value.lower()} and makes it."
-    if any(lead in each.wants for each in memory.asked.values()):
+    if any(lead in each.wants for each in cursor.requested.values()):
         return f"{NAME} has requested it; Dagster has not made a run of that yet."
     return "A backfill that is under way will make it."
 
 
-def _failed(instance: dg.DagsterInstance, graph: Graph, lead: Spot, memory: Memory) -> str:
-    again = next((each for each in memory.later if lead in each.wants), None)
+def _failed(instance: dg.DagsterInstance, graph: Graph, lead: Partition, cursor: UpstreamCursor) -> str:
+    again = next((each for each in cursor.later if lead in each.wants), None)
     sequel = (
         f"It is tried again after {again.not_before:%Y-%m-%d %H:%M:%S} UTC, {again.attempts} attempts having been made."
         if again
@@ -175,27 +181,27 @@ def _failed(instance: dg.DagsterInstance, graph: Graph, lead: Spot, memory: Memo
     ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
     for record in instance.get_run_records(ended, limit=SEARCHED_RUNS):
         run = record.dagster_run
-        if lead in spots_of_run(graph, run):
-            judged = next((each for each in judgements_of(instance, run.run_id) if each.concerns(*lead)), None)
-            what = f"{judged.verdict}: {judged.reason}" if judged else run.status.value.lower()
+        if lead in partitions_of_run(graph, run):
+            found = next((each for each in recorded_failures(instance, run.run_id) if each.is_about(*lead)), None)
+            what = f"{found.verdict}: {found.reason}" if found else run.status.value.lower()
             return f"Run {run.run_id} did not make it: {what.rstrip('.')}. {sequel}"
     return f"Its last run failed. {sequel}"
 
 
-def _inputs(graph: Graph, ledger: EventLog, lead: Spot, record: Made | None) -> list[Input]:
+def _inputs(graph: Graph, event_log: EventLog, lead: Partition, record: Record | None) -> list[Input]:
     found = []
     for name, window in graph.reads(lead.table):
         days = window.upstream_of(lead.day)
-        recorded = record.made_from.get(name, {}) if record else {}
-        newest = ledger.made(name, days)
+        recorded = record.inputs.get(name, {}) if record else {}
+        newest = event_log.records(name, days)
         for day in days:
             made = newest.get(day)
             if day in recorded or (made is not None and day >= graph.first_days[lead.table]):
                 rewritten = bool(made and record and made.event_id > record.event_id and made.unchanged)
-                found.append(Input(Spot(name, day), recorded.get(day), made.digest if made else None, rewritten))
+                found.append(Input(Partition(name, day), recorded.get(day), made.digest if made else None, rewritten))
     return found
 
 
-def _listed(spots: Sequence[Spot]) -> str:
-    shown = ", ".join(map(str, spots[:LISTED_SPOTS]))
-    return shown + (f" and {len(spots) - LISTED_SPOTS} more" if len(spots) > LISTED_SPOTS else "")
+def _listed(partitions: Sequence[Partition]) -> str:
+    shown = ", ".join(map(str, partitions[:LISTED_PARTITIONS]))
+    return shown + (f" and {len(partitions) - LISTED_PARTITIONS} more" if len(partitions) > LISTED_PARTITIONS else "")

@@ -14,9 +14,16 @@ from itertools import takewhile
 import dagster as dg
 
 from pipeline_assets.orchestration.history.graph import key_of
-from pipeline_assets.orchestration.history.materializations import BYTES, ROWS, Stored, newest, of_record, with_ids
-from pipeline_assets.rules.reach import Graph
-from pipeline_assets.rules.staleness import Made
+from pipeline_assets.orchestration.history.materializations import (
+    BYTES,
+    ROWS,
+    LoggedMaterialization,
+    newest,
+    of_record,
+    with_ids,
+)
+from pipeline_assets.record import Record
+from pipeline_assets.rules.graph import Graph
 
 REPORTS_PER_PARTITION = 50
 """How many reports without a digest may lie above the newest one that has it."""
@@ -24,7 +31,7 @@ REPORTS_PER_PARTITION = 50
 
 @dataclass(slots=True)
 class EventLog:
-    """The ledger of an instance.
+    """The records that an instance has.
 
     Args:
         graph: names of upstream tables are resolved in it.
@@ -32,11 +39,11 @@ class EventLog:
 
     instance: dg.DagsterInstance
     graph: Graph
-    _parsed: dict[tuple[str, int], Made] = field(default_factory=dict)
+    _parsed: dict[tuple[str, int], Record] = field(default_factory=dict)
     _started: dict[str, dict[str | None, float]] = field(default_factory=dict)
     _inputs: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def made(self, table: str, days: Collection[date]) -> dict[date, Made]:
+    def records(self, table: str, days: Collection[date]) -> dict[date, Record]:
         """The newest record of each day that has one; of a source the newest that has a digest."""
         if not days:
             return {}
@@ -52,7 +59,7 @@ class EventLog:
         }
         return self._with_digests(table, found)
 
-    def all_made(self, table: str, *, beginnings: bool = True) -> dict[date, Made]:
+    def all_records(self, table: str, *, beginnings: bool = True) -> dict[date, Record]:
         """The same of every day that has a record: the whole history, in as little time as the storage allows.
 
         Args:
@@ -62,20 +69,22 @@ class EventLog:
         found = {}
         for stored in newest(self.instance, key_of(table)):
             with suppress(ValueError):  # a report of a partition that cannot exist
-                found[date.fromisoformat(stored.partition or "")] = self._made(table, stored, beginnings=beginnings)
+                found[date.fromisoformat(stored.partition or "")] = self._record_of(
+                    table, stored, beginnings=beginnings
+                )
         return self._with_digests(table, found)
 
-    def _with_digests(self, table: str, found: dict[date, Made]) -> dict[date, Made]:
+    def _with_digests(self, table: str, found: dict[date, Record]) -> dict[date, Record]:
         """Of a source, the newest with a digest in the place of reports that have none."""
         if table in self.graph.sources:
-            for day in [day for day, made in found.items() if made.digest is None]:
+            for day in [day for day, record in found.items() if record.digest is None]:
                 found.pop(day)
                 older = (each for each in self._newest(table, day) if each.digest is not None)
                 if (with_digest := next(older, None)) is not None:
                     found[day] = with_digest
         return found
 
-    def changed(self, table: str, day: date) -> Made | None:
+    def changed(self, table: str, day: date) -> Record | None:
         """The record that brought the digest which the day has: those after it are of the same."""
         records = self._newest(table, day)
         if table in self.graph.sources:
@@ -85,36 +94,36 @@ class EventLog:
 
     def _parse(self, table: str, storage_ids: Collection[int]) -> None:
         for stored in with_ids(self.instance, key_of(table), storage_ids):
-            self._parsed[table, stored.storage_id] = self._made(table, stored)
+            self._parsed[table, stored.storage_id] = self._record_of(table, stored)
 
-    def _newest(self, table: str, day: date) -> list[Made]:
+    def _newest(self, table: str, day: date) -> list[Record]:
         """Records of one partition, the newest first."""
         filtered = dg.AssetRecordsFilter(key_of(table), asset_partitions=[day.isoformat()])
         records = self.instance.fetch_materializations(filtered, limit=REPORTS_PER_PARTITION).records
-        return [self._made(table, of_record(each)) for each in records]
+        return [self._record_of(table, of_record(each)) for each in records]
 
-    def _made(self, table: str, stored: Stored, *, beginnings: bool = True) -> Made:
+    def _record_of(self, table: str, stored: LoggedMaterialization, *, beginnings: bool = True) -> Record:
         values = stored.metadata
         digest, inputs = values.get("digest"), values.get("inputs")
         if table not in self._inputs:
             reads = self.graph.reads(self.graph.lead(table))
             self._inputs[table] = {name.rpartition("/")[2]: name for name, _ in reads}
         upstream = self._inputs[table]
-        made_from = {
+        read = {
             upstream[name]: days
             for name, each in (inputs if isinstance(inputs, dict) else {}).items()
             if name in upstream and (days := _digests(each)) is not None
         }
         recorded_at = datetime.fromtimestamp(stored.timestamp, UTC)
         # What is read is told by what was recorded; where it was not, by when the reading began.
-        is_told = made_from.keys() >= set(upstream.values())
+        is_told = read.keys() >= set(upstream.values())
         began_at = recorded_at if is_told or not beginnings else self._began_at(stored) or recorded_at
         code_version = values.get("code_version", stored.code_version)
-        return Made(
+        return Record(
             stored.storage_id,
             str(digest) if digest else None,
             values.get("unchanged") is True,
-            made_from,
+            read,
             recorded_at,
             began_at,
             str(code_version) if code_version else None,
@@ -124,7 +133,7 @@ class EventLog:
             stored.run_id,
         )
 
-    def _began_at(self, stored: Stored) -> datetime | None:
+    def _began_at(self, stored: LoggedMaterialization) -> datetime | None:
         """When the step that made the record was first started; None if no run did."""
         if not stored.run_id:
             return None

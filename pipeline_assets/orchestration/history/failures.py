@@ -12,14 +12,14 @@ import dagster as dg
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.retry import NOT_NAMED
 
-JUDGEMENTS_KEY = "judgements"
+FAILURES_KEY = "judgements"
 """Metadata of a step's failure."""
 INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 """Not what a step failed of: its worker was told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class RecordedFailure:
     """One verdict on days of one failed step. A step whose days failed of several things has several.
 
     Args:
@@ -50,7 +50,7 @@ class Judgement:
         """The main table; the step's key if it makes none."""
         return self.tables[0] if self.tables else self.step_key
 
-    def concerns(self, table: str, day: date) -> bool:
+    def is_about(self, table: str, day: date) -> bool:
         """True if it says why the partition was not made."""
         if table not in self.tables:
             return False
@@ -73,24 +73,24 @@ class Judgement:
         }
 
 
-def judgements_of(instance: dg.DagsterInstance, run_id: str) -> tuple[Judgement, ...]:
+def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[RecordedFailure, ...]:
     """What the steps of a run failed of; none if no step failed, as when the worker died or was told to stop.
 
     A step that the rules never saw (a plain asset's own code) failed for good.
     """
-    found: list[Judgement] = []
+    found: list[RecordedFailure] = []
     for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_FAILURE}):
         data = entry.get_dagster_event().step_failure_data
         key = entry.step_key or ""
         told = data.user_failure_data
-        values: Any = told.metadata[JUDGEMENTS_KEY].value if told and JUDGEMENTS_KEY in told.metadata else None
+        values: Any = told.metadata[FAILURES_KEY].value if told and FAILURES_KEY in told.metadata else None
         if values is not None:
             found += [_from_json(run_id, key, each) for each in values]
         elif data.error is None or data.error.cls_name not in INTERRUPTS:
             described = told.description if told else None
             reason = described or (message_of(data.error) if data.error else "failed")
             found.append(
-                Judgement(
+                RecordedFailure(
                     run_id,
                     key,
                     _tables_of(instance, run_id, key),
@@ -132,9 +132,9 @@ def message_of(error: Any) -> str:
     return str(error.message).strip()
 
 
-def _from_json(run_id: str, step_key: str, values: Mapping[str, Any]) -> Judgement:
+def _from_json(run_id: str, step_key: str, values: Mapping[str, Any]) -> RecordedFailure:
     not_before = values["not_before"]
-    return Judgement(
+    return RecordedFailure(
         run_id=run_id,
         step_key=step_key,
         tables=tuple(values["tables"]),

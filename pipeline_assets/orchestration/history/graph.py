@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.rules.reach import Graph, Table
+from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.windows import Window
 
 

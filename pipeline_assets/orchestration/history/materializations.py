@@ -1,4 +1,4 @@
-"""Materializations as they are stored: of each what the ledger needs, and no more.
+"""Materializations as they are stored: of each what a record needs, and no more.
 
 Dagster builds some fifty objects of one event, in 0.2 to 0.5 ms; ten years of eight tables are 29,200 events. A storage
 in SQL is asked for the rows themselves instead, a page at a time, and their JSON is read, in 0.03 ms. Another storage,
@@ -35,7 +35,7 @@ _VALUES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class LoggedMaterialization:
     """One materialization.
 
     Args:
@@ -54,7 +54,7 @@ class Stored:
     code_version: str | None
 
 
-def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Stored]:
+def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[LoggedMaterialization]:
     """The newest materialization of every partition that has one, in no order."""
     from pipeline_assets.orchestration.history import sql_rows
 
@@ -71,7 +71,9 @@ def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Stored]:
         after = max(row.partition for row in rows)
 
 
-def with_ids(instance: dg.DagsterInstance, key: dg.AssetKey, storage_ids: Collection[int]) -> Iterator[Stored]:
+def with_ids(
+    instance: dg.DagsterInstance, key: dg.AssetKey, storage_ids: Collection[int]
+) -> Iterator[LoggedMaterialization]:
     """Those of an asset's materializations that are there, in no order."""
     from pipeline_assets.orchestration.history import sql_rows
 
@@ -101,11 +103,11 @@ def run_starts(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[s
     return {run_id: seconds for run_id, seconds in found.items() if seconds is not None}
 
 
-def of_record(record: dg.EventLogRecord) -> Stored:
+def of_record(record: dg.EventLogRecord) -> LoggedMaterialization:
     """What Dagster gave."""
     made = record.asset_materialization
     metadata, tags = (made.metadata, made.tags or {}) if made else ({}, {})
-    return Stored(
+    return LoggedMaterialization(
         record.storage_id,
         made.partition if made else None,
         record.run_id,
@@ -122,7 +124,7 @@ def _connect(instance: dg.DagsterInstance) -> Connect | None:
     return connect
 
 
-def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: Rows) -> Iterator[Stored]:
+def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: Rows) -> Iterator[LoggedMaterialization]:
     strange = []
     for storage_id, event, _ in rows:
         try:
@@ -133,7 +135,7 @@ def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: Rows) -> Iterato
         yield from _through_dagster(instance, key, strange)
 
 
-def _of_json(storage_id: int, event: str) -> Stored:
+def _of_json(storage_id: int, event: str) -> LoggedMaterialization:
     entry = from_json(event)
     made = entry["dagster_event"]["event_specific_data"]["materialization"]
     metadata = {}
@@ -141,7 +143,7 @@ def _of_json(storage_id: int, event: str) -> Stored:
         if (name := each["label"]) in NAMES:
             value = each["entry_data"]
             metadata[name] = value[_VALUES[value["__class__"]]]
-    return Stored(
+    return LoggedMaterialization(
         storage_id,
         made["partition"],
         entry["run_id"],
@@ -152,7 +154,9 @@ def _of_json(storage_id: int, event: str) -> Stored:
     )
 
 
-def _through_dagster(instance: dg.DagsterInstance, key: dg.AssetKey, ids: Sequence[int]) -> Iterator[Stored]:
+def _through_dagster(
+    instance: dg.DagsterInstance, key: dg.AssetKey, ids: Sequence[int]
+) -> Iterator[LoggedMaterialization]:
     filtered = dg.AssetRecordsFilter(key, storage_ids=list(ids))
     yield from map(of_record, instance.fetch_materializations(filtered, limit=len(ids)).records)
 

@@ -9,8 +9,8 @@ from datetime import date
 import dagster as dg
 
 from pipeline_assets.orchestration.history.tags import RUN_KEY_TAG, WILL_RETRY, days_of_tags
-from pipeline_assets.rules.reach import Graph
-from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.partition import Partition
+from pipeline_assets.rules.graph import Graph
 
 IN_FLIGHT = (
     dg.DagsterRunStatus.NOT_STARTED,
@@ -21,29 +21,29 @@ IN_FLIGHT = (
 )
 
 
-def spots_of_run(graph: Graph, run: dg.DagsterRun) -> set[Spot]:
+def partitions_of_run(graph: Graph, run: dg.DagsterRun) -> set[Partition]:
     """Partitions that a run makes, by the leading tables of their steps."""
     tables = set(graph.steps)
     if run.asset_selection is not None:
         tables &= {key.to_user_string() for key in run.asset_selection}
-    return {Spot(graph.lead(table), day) for table in tables - graph.sources for day in days_of_tags(run.tags)}
+    return {Partition(graph.lead(table), day) for table in tables - graph.sources for day in days_of_tags(run.tags)}
 
 
-def running_spots(instance: dg.DagsterInstance, graph: Graph) -> set[Spot]:
+def running_partitions(instance: dg.DagsterInstance, graph: Graph) -> set[Partition]:
     """Partitions of all runs that have not ended, whoever launched them."""
     records = instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT)))
-    return {spot for record in records for spot in spots_of_run(graph, record.dagster_run)}
+    return {partition for record in records for partition in partitions_of_run(graph, record.dagster_run)}
 
 
-def recorded_spots(instance: dg.DagsterInstance, graph: Graph, run_id: str) -> set[Spot]:
+def recorded_partitions(instance: dg.DagsterInstance, graph: Graph, run_id: str) -> set[Partition]:
     """Partitions that a run has recorded, by the leading tables of their steps."""
-    spots = set()
+    partitions = set()
     for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.ASSET_MATERIALIZATION}):
         event = entry.get_dagster_event()
         if event.asset_key is not None and (table := event.asset_key.to_user_string()) in graph.tables:
             with suppress(ValueError):
-                spots.add(Spot(graph.lead(table), date.fromisoformat(event.partition or "")))
-    return spots
+                partitions.add(Partition(graph.lead(table), date.fromisoformat(event.partition or "")))
+    return partitions
 
 
 def newest_runs(instance: dg.DagsterInstance, run_keys: Collection[str]) -> dict[str, dg.DagsterRun]:

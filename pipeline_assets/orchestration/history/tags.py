@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.partition import days_between
 
 BACKFILL_TAG = "pipeline/backfill"
 """Id of the backfill that the run is part of."""

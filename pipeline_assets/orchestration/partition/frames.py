@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from inspect import signature
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-import pandas as pd
 import pyarrow as pa
 
 from pipeline_assets.errors import ContractBroken
 from pipeline_assets.rules.accounting import Accounting
+
+if TYPE_CHECKING:  # who only loads the definitions is spared a quarter of a second
+    import pandas as pd
 
 
 class FrameKind(Enum):

@@ -22,13 +22,14 @@ from pipeline_assets.errors import ContractBroken, PartitionMismatch, PartitionM
 from pipeline_assets.orchestration.history.graph import described, is_daily
 from pipeline_assets.orchestration.partition.cut import DAY_COLUMN_KEY, frames_by_day
 from pipeline_assets.orchestration.partition.frames import FrameKind, frame_kind, to_pandas
+from pipeline_assets.orchestration.partition.materialization import Materialization
 from pipeline_assets.orchestration.partition.outcome import Outcome
-from pipeline_assets.orchestration.partition.record import Record
 from pipeline_assets.orchestration.partition.staging import StagedRows, located
 from pipeline_assets.orchestration.partition.upstream import Upstream, common_schema, conformed
-from pipeline_assets.orchestration.retry.layers import judged
+from pipeline_assets.orchestration.retry.layers import classified
 from pipeline_assets.orchestration.retry.step import Retrying, step_of
-from pipeline_assets.store import LocalStore, Partition, Version
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore, Version
 from pipeline_assets.store.parquet import read_batches, read_table
 
 LISTED_DAYS = 10
@@ -61,7 +62,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             dagster.Failure: days failed; the others are committed and recorded.
             dagster.RetryRequested: all that failed may pass soon.
         """
-        with judged(context, self.retrying()):
+        with classified(context, self.retrying()):
             self._publish(context, obj)
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -74,7 +75,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         annotation = context.dagster_type.typing_type
         if annotation is Upstream:
             return Upstream(self.store(), _table_name(context.asset_key))
-        with judged(context, self.retrying()):
+        with classified(context, self.retrying()):
             partitions = self._partitions(context)
             if getattr(annotation, "__origin__", annotation) is dict:
                 kind = frame_kind(next(reversed(get_args(annotation)), pa.Table))
@@ -89,7 +90,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         store.sweep(table)
         expected = {day: store.version(Partition(table, day)) for day in days}
         column = (context.definition_metadata or {}).get(DAY_COLUMN_KEY)
-        outcome: Outcome[Record] = Outcome(table, days, step_of(context, self.retrying()))
+        outcome: Outcome[Materialization] = Outcome(table, days, step_of(context, self.retrying()))
         try:
             with _located(table):
                 frames = frames_by_day(obj, days, timezone, column)
@@ -161,7 +162,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         return pinned.file
 
 
-def _commit(store: LocalStore, partition: Partition, frame: object, timezone: str, expected: Version | None) -> Record:
+def _commit(
+    store: LocalStore, partition: Partition, frame: object, timezone: str, expected: Version | None
+) -> Materialization:
     started = time.monotonic()
     with ExitStack() as stack:
         rows = StagedRows(stack.enter_context(store.stage(partition)), None, timezone)
@@ -170,7 +173,7 @@ def _commit(store: LocalStore, partition: Partition, frame: object, timezone: st
             rows.write(frame)
             rows.close()
         published = store.publish(rows.staged, expected=expected)
-    return Record(published, rows.rows, rows.schema, rows.preview, time.monotonic() - started)
+    return Materialization(published, rows.rows, rows.schema, rows.preview, time.monotonic() - started)
 
 
 @contextmanager

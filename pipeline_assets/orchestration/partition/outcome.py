@@ -11,16 +11,16 @@ from typing import Generic, TypeVar
 import dagster as dg
 
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.orchestration.retry.layers import Failures, raised_for
-from pipeline_assets.orchestration.retry.step import Failed, Step
+from pipeline_assets.orchestration.retry.layers import StepFailure, raised_for
+from pipeline_assets.orchestration.retry.step import Failure, Step
 
 DESCRIBED_DAYS = 20
 """Failed days whose reasons are told; the others are named in the metadata, with their reasons in the log."""
-Made = TypeVar("Made")
+Committed = TypeVar("Committed")
 
 
 @dataclass(slots=True)
-class Outcome(Generic[Made]):
+class Outcome(Generic[Committed]):
     """Days of a table that were committed, with what was made of them, and days that failed, with the verdict.
 
     Args:
@@ -33,20 +33,20 @@ class Outcome(Generic[Made]):
     days: Sequence[date]
     step: Step
     recorded: Collection[date] = ()
-    failed: dict[date, Failed] = field(default_factory=dict)
+    failed: dict[date, Failure] = field(default_factory=dict)
     piecewise: bool = False
-    committed: dict[date, Made] = field(default_factory=dict)
-    _in_a_row: list[Failed] = field(default_factory=list)
+    committed: dict[date, Committed] = field(default_factory=dict)
+    _in_a_row: list[Failure] = field(default_factory=list)
     """The latest failures of one verdict, with no committed day between them."""
 
-    def attempt(self, day: date, commit: Callable[[], Made]) -> None:
-        """Commit a day; an error is logged, judged and kept."""
+    def attempt(self, day: date, commit: Callable[[], Committed]) -> None:
+        """Commit a day; an error is logged, classified and kept."""
         try:
             self.committed[day] = commit()
         except Exception as error:  # noqa: BLE001 - any failure is this day's alone; all are raised at the end
             detail = "" if isinstance(error, PipelineError) else "".join(traceback.format_exception(error))
             self.step.log.error(f"{self.table} {day} failed: {error}\n{detail}".rstrip())  # noqa: TRY400 - for bugs only
-            failed = self.step.judge(error)
+            failed = self.step.classify(error)
             if any(each.error for each in self.failed.values()):
                 # A traceback holds on to the rows of its day; the first one is shown to the user.
                 error.__cause__ = error.__context__ = error.__traceback__ = None
@@ -69,7 +69,7 @@ class Outcome(Generic[Made]):
         return len(self.committed) + len(self.recorded) == len(self.days)
 
     @property
-    def given_up(self) -> dict[date, Failed]:
+    def given_up(self) -> dict[date, Failure]:
         """Failed days that no further attempt is for."""
         return {day: failed for day, failed in self.failed.items() if not self.step.may_retry(failed)}
 
@@ -86,7 +86,7 @@ class Outcome(Generic[Made]):
         others = f" and {len(self.failed) - 1} more days" if len(self.failed) > 1 else ""
         return raised_for(
             self.step,
-            Failures(
+            StepFailure(
                 subject=f"{self.table} {first_day}{others}",
                 told=(
                     f"{self.table}: {len(self.failed)} of {len(self.days)} days failed; "

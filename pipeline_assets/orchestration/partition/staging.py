@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline_assets.errors import ContractBroken, PipelineError
 from pipeline_assets.orchestration.partition.frames import FrameKind, is_stream, tables_of, to_pandas
-from pipeline_assets.orchestration.partition.record import markdown
+from pipeline_assets.orchestration.partition.materialization import markdown
 from pipeline_assets.rules.contract import Audit, Contract
 from pipeline_assets.store import Staged
 from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_table

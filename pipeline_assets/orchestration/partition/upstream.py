@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from pipeline_assets.errors import ContractBroken, PartitionMissing
 from pipeline_assets.orchestration.partition.frames import FrameKind, to_pandas
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.windows import Window
-from pipeline_assets.store import LocalStore, Partition, Pinned
+from pipeline_assets.store import LocalStore, Pinned
 from pipeline_assets.store.parquet import read_batches, read_table, uncompressed_bytes
 
 KEPT_BYTES = 128 << 20

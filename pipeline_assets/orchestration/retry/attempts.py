@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.orchestration.retry.step import Failed, Step
+from pipeline_assets.orchestration.retry.step import Failure, Step
 from pipeline_assets.rules.checks import Finding
 from pipeline_assets.rules.retry import verdict_named
 
@@ -40,7 +40,7 @@ class Earlier:
     """
 
     committed: Mapping[date, Mapping[dg.AssetKey, Mapping[str, Any]]] = field(default_factory=dict)
-    given_up: Mapping[date, Failed] = field(default_factory=dict)
+    given_up: Mapping[date, Failure] = field(default_factory=dict)
     found: tuple[Noted, ...] = ()
     recorded: Collection[tuple[dg.AssetKey, date]] = ()
 
@@ -108,7 +108,7 @@ def recall(step: Step, code_version: str) -> Earlier:
     return Earlier(
         committed,
         {
-            date.fromisoformat(day): Failed(
+            date.fromisoformat(day): Failure(
                 verdict_named(each["verdict"], step.retrying.verdicts), each["kind"], each["told"]
             )
             for day, each in given_up.items()

@@ -5,7 +5,7 @@ requested again. Run retries are for workers that died: what a step failed of is
 count attempts together.
 
 Belongs here: turning failures into what is raised. Does not: which verdict an error gets (`rules.retry`), which attempt
-it was (`step`), which days of a range failed (`outcome`), reading it back (`judgement`).
+it was (`step`), which days of a range failed (`outcome`), reading it back (`history.failures`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.orchestration.history.failures import JUDGEMENTS_KEY, Judgement
+from pipeline_assets.orchestration.history.failures import FAILURES_KEY, RecordedFailure
 from pipeline_assets.orchestration.history.tags import KIND_TAG, MAX_RETRIES_TAG, RETRY_STEP_FAILURES_TAG, VERDICT_TAG
-from pipeline_assets.orchestration.retry.step import Failed, Retrying, Step, step_of
+from pipeline_assets.orchestration.retry.step import Failure, Retrying, Step, step_of
 from pipeline_assets.rules.retry import delay_seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
+class StepFailure:
     """What a step failed of.
 
     Args:
@@ -40,19 +40,19 @@ class Failures:
 
     subject: str
     told: str
-    failed: Sequence[tuple[date | None, Failed]]
+    failed: Sequence[tuple[date | None, Failure]]
     metadata: Mapping[str, Any]
     days_not_attempted: Sequence[date] = ()
     piecewise: bool = False
 
 
-def raised_for(step: Step, failures: Failures) -> dg.RetryRequested | dg.Failure:
+def raised_for(step: Step, failures: StepFailure) -> dg.RetryRequested | dg.Failure:
     """What to raise: the request to run the step again after a short wait, or a failure that Dagster does not retry.
 
     Either is logged or tagged; either has a `Failure` with the verdicts as cause or is it.
     """
-    judged = [each for _, each in failures.failed]
-    hopeful = [each for each in judged if step.may_retry(each)]
+    classified = [each for _, each in failures.failed]
+    hopeful = [each for each in classified if step.may_retry(each)]
     wait: float | None = None
     if hopeful:
         jitter = step.retrying.jitter()
@@ -60,14 +60,14 @@ def raised_for(step: Step, failures: Failures) -> dg.RetryRequested | dg.Failure
     not_before = None if wait is None else step.retrying.now() + timedelta(seconds=wait)
     groups = _groups(step, failures, not_before)
     shown = groups[0]
-    limit = max(step.attempt, *(each.verdict.max_retries + 1 for each in hopeful or judged))
+    limit = max(step.attempt, *(each.verdict.max_retries + 1 for each in hopeful or classified))
     again = (
         wait is not None
         and step.may_wait
         and wait <= step.retrying.longest_step_wait_seconds
-        and (failures.piecewise or len(hopeful) == len(judged))
+        and (failures.piecewise or len(hopeful) == len(classified))
     )
-    first = next((each.error for each in judged if each.error is not None), None)
+    first = next((each.error for each in classified if each.error is not None), None)
     failure = dg.Failure(
         failures.told if again else failures.told + _outlook(step, hopeful, not_before, limit),
         metadata={
@@ -78,7 +78,7 @@ def raised_for(step: Step, failures: Failures) -> dg.RetryRequested | dg.Failure
             "max_attempts": limit,
             "delays_seconds": step.delays_seconds() if step.retry_number else [],
             **({} if not_before is None else {"not_before": dg.MetadataValue.timestamp(not_before)}),
-            JUDGEMENTS_KEY: dg.MetadataValue.json([each.as_json() for each in groups]),
+            FAILURES_KEY: dg.MetadataValue.json([each.as_json() for each in groups]),
         },
         allow_retries=False,
     )
@@ -109,7 +109,7 @@ def raised_for(step: Step, failures: Failures) -> dg.RetryRequested | dg.Failure
 
 
 @contextmanager
-def judged(
+def classified(
     context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext,
     retrying: Retrying,
     *,
@@ -126,12 +126,12 @@ def judged(
     try:
         yield
     except (dg.Failure, dg.RetryRequested, dg.DagsterError):
-        raise  # judged, or told by an author or by Dagster
-    except Exception as error:  # noqa: BLE001 - every one is judged, and raised
+        raise  # classified, or told by an author or by Dagster
+    except Exception as error:  # noqa: BLE001 - every one is classified, and raised
         step = step_of(context, retrying)
-        failed = step.judge(error)
+        failed = step.classify(error)
         told = str(error) if isinstance(error, PipelineError) else failed.told
-        failures = Failures(
+        failures = StepFailure(
             " and ".join(step.tables) or step.key,
             told,
             [(day, failed) for day in days] or [(None, failed)],
@@ -141,10 +141,10 @@ def judged(
         raise raised from raised.__cause__
 
 
-def _groups(step: Step, failures: Failures, not_before: datetime | None) -> list[Judgement]:
-    """One judgement per verdict and kind: final ones first, and of them pages."""
+def _groups(step: Step, failures: StepFailure, not_before: datetime | None) -> list[RecordedFailure]:
+    """One failure per verdict and kind: final ones first, and of them pages."""
 
-    def same(item: tuple[date | None, Failed]) -> tuple[bool, bool, str, str]:
+    def same(item: tuple[date | None, Failure]) -> tuple[bool, bool, str, str]:
         failed = item[1]
         final = not step.may_retry(failed)
         return not final, failed.verdict.severity != "page", failed.verdict.name, failed.kind
@@ -156,7 +156,7 @@ def _groups(step: Step, failures: Failures, not_before: datetime | None) -> list
         failed = items[0][1]
         may_retry = step.may_retry(failed)
         groups.append(
-            Judgement(
+            RecordedFailure(
                 run_id=step.run_id,
                 step_key=step.key,
                 tables=step.tables,
@@ -175,7 +175,7 @@ def _groups(step: Step, failures: Failures, not_before: datetime | None) -> list
     return groups
 
 
-def _outlook(step: Step, hopeful: Sequence[Failed], not_before: datetime | None, limit: int) -> str:
+def _outlook(step: Step, hopeful: Sequence[Failure], not_before: datetime | None, limit: int) -> str:
     if not_before is not None:
         days = "It" if len(hopeful) == 1 else "They"
         return (

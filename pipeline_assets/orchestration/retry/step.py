@@ -1,4 +1,4 @@
-"""Which attempt of a step is under way, counted over every run that it counts with, and how it judges failures.
+"""Which attempt of a step is under way, counted over every run that it counts with, and which verdict a failure gets.
 
 Belongs here: reading Dagster's contexts, runs and tags. Does not: what is raised (`retry`).
 """
@@ -35,7 +35,7 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """How failures are judged, and what chance and clock are.
+    """Which verdicts failures get, and what chance and clock are.
 
     Args:
         jitter: 0 to 1, a new one per retry.
@@ -49,8 +49,8 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """One failure, judged.
+class Failure:
+    """One failure, with its verdict.
 
     Args:
         told: class and message.
@@ -87,10 +87,10 @@ class Step:
     instance: dg.DagsterInstance
     log: dg.DagsterLogManager
 
-    def judge(self, error: Exception) -> Failed:
+    def classify(self, error: Exception) -> Failure:
         """The verdict on an error."""
         verdict = verdict_for(error, self.retrying.verdicts)
-        return Failed(
+        return Failure(
             verdict,
             kind_of(error, verdict),
             f"{type(error).__name__}: {error}",
@@ -98,7 +98,7 @@ class Step:
             error,
         )
 
-    def may_retry(self, failed: Failed) -> bool:
+    def may_retry(self, failed: Failure) -> bool:
         """True if another attempt is allowed, here or in another run."""
         return self.attempt <= failed.verdict.max_retries
 

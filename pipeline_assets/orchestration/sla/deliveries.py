@@ -1,4 +1,4 @@
-"""When partitions came and what runs were asked for them, from the event log and the run storage, and so judged.
+"""When partitions came and what runs were asked for them, from the event log and the run storage: deliveries.
 
 No query reads a history: events are asked for by partition, runs by the tags of the partitions that were missed.
 """
@@ -14,11 +14,19 @@ import dagster as dg
 from pipeline_assets.orchestration.asset.due import due_of
 from pipeline_assets.orchestration.history.graph import is_daily
 from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START
-from pipeline_assets.rules.calendar import day_bounds, days_between
+from pipeline_assets.partition import days_between, ranges_of
+from pipeline_assets.rules.calendar import day_bounds
+from pipeline_assets.rules.delivery import (
+    FirstCommit,
+    RunAttempt,
+    Timeline,
+    day_counts,
+    delivery_of,
+    status_of,
+    usual_seconds,
+)
 from pipeline_assets.rules.due import Due
-from pipeline_assets.rules.judge import Attempt, Commit, Timeline, is_judged, judge, standing_of, usual_seconds
-from pipeline_assets.rules.reach import ranges_of
-from pipeline_assets.rules.sla import Delivery, Standing
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus
 
 DAYS_AT_ONCE = 90
 """Partitions per query of the event log, which returns a thousand events at most."""
@@ -76,26 +84,26 @@ class Facts:
 
     instance: dg.DagsterInstance
     now: datetime
-    _commits: dict[dg.AssetKey, dict[date, Commit | None]] = field(default_factory=dict)
+    _commits: dict[dg.AssetKey, dict[date, FirstCommit | None]] = field(default_factory=dict)
     _runs: dict[tuple[date, date, datetime, datetime], list[dg.RunRecord]] = field(default_factory=dict)
     _ranges: dict[str, set[str]] | None = None
 
     def deliveries(
         self, table: DueTable, first: date, last: date, known_since: datetime | None, *, skip: Collection[date] = ()
     ) -> list[Delivery]:
-        """The judged days of a table from `first` to `last`, except those in `skip`."""
-        days = [day for day in judged_days(table, first, last, known_since) if day not in skip]
+        """Deliveries of the days that count from `first` to `last`, except those in `skip`."""
+        days = [day for day in due_days(table, first, last, known_since) if day not in skip]
         commits = self.commits(table.key, days)
         missed = [
             day
             for day in days
-            if standing_of(table.due, day, commits.get(day), self.now) in (Standing.LATE, Standing.MISSING)
+            if status_of(table.due, day, commits.get(day), self.now) in (DeliveryStatus.LATE, DeliveryStatus.MISSING)
         ]
         timelines = self._timelines(table, missed, commits) if missed else {}
         # What is usual is not known from the missed days alone.
         others = self.commits(table.key, days_between(last - USUAL_DAYS * _ONE_DAY, last)) if missed else {}
         return [
-            judge(
+            delivery_of(
                 table.name,
                 table.due,
                 day,
@@ -112,7 +120,7 @@ class Facts:
         records = self.instance.fetch_materializations(table.key, limit=1, ascending=True).records
         return _utc(records[0].timestamp) if records else None
 
-    def commits(self, key: dg.AssetKey, days: Sequence[date]) -> dict[date, Commit]:
+    def commits(self, key: dg.AssetKey, days: Sequence[date]) -> dict[date, FirstCommit]:
         """The first commit of each day that has one."""
         known = self._commits.setdefault(key, {})
         unknown = [day for day in days if day not in known]
@@ -121,7 +129,7 @@ class Facts:
             known.update(self._first_commits(key, unknown[start : start + DAYS_AT_ONCE]))
         return {day: commit for day in days if (commit := known[day]) is not None}
 
-    def _first_commits(self, key: dg.AssetKey, days: Sequence[date]) -> Iterator[tuple[date, Commit]]:
+    def _first_commits(self, key: dg.AssetKey, days: Sequence[date]) -> Iterator[tuple[date, FirstCommit]]:
         wanted, limit = {day.isoformat() for day in days}, len(days) + 10
         while wanted:
             filtered = dg.AssetRecordsFilter(key, asset_partitions=sorted(wanted))
@@ -135,7 +143,7 @@ class Facts:
                 return
 
     def _timelines(
-        self, table: DueTable, missed: Sequence[date], commits: Mapping[date, Commit]
+        self, table: DueTable, missed: Sequence[date], commits: Mapping[date, FirstCommit]
     ) -> dict[date, Timeline]:
         arrivals = {each.to_user_string(): self.commits(each, missed) for each in table.inputs}
         made_by = self._runs_by_id([commit.run_id for day in missed if (commit := commits.get(day)) and commit.run_id])
@@ -191,27 +199,27 @@ class Facts:
         return key in self.instance.get_asset_keys_for_run(run.run_id)  # all assets of a job
 
 
-def judged_days(table: DueTable, first: date, last: date, known_since: datetime | None) -> list[date]:
+def due_days(table: DueTable, first: date, last: date, known_since: datetime | None) -> list[date]:
     """Days of the table's history that are due, and whose deadline came after the table was first heard of."""
     partitions = table.partitions
     begins = max(first, partitions.start.date())
     ends = last if partitions.end is None else min(last, partitions.end.date() - _ONE_DAY)
-    days = [day for day in table.due.days_due(begins, ends) if is_judged(table.due, day, known_since)]
+    days = [day for day in table.due.days_due(begins, ends) if day_counts(table.due, day, known_since)]
     if partitions.exclusions:
         return [day for day in days if partitions.has_partition_key(day.isoformat())]
     return days
 
 
-def _commit(record: dg.EventLogRecord) -> Commit:
+def _commit(record: dg.EventLogRecord) -> FirstCommit:
     made = record.asset_materialization
     seconds = made.metadata.get("seconds") if made else None
     value = seconds.value if seconds else None
-    return Commit(_utc(record.timestamp), value if isinstance(value, float) else None, record.run_id or None)
+    return FirstCommit(_utc(record.timestamp), value if isinstance(value, float) else None, record.run_id or None)
 
 
-def _attempt(record: dg.RunRecord) -> Attempt:
+def _attempt(record: dg.RunRecord) -> RunAttempt:
     run = record.dagster_run
-    return Attempt(
+    return RunAttempt(
         run.run_id,
         requested=record.create_timestamp.astimezone(UTC),
         started=None if record.start_time is None else _utc(record.start_time),

@@ -14,8 +14,8 @@ import dagster as dg
 
 from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
 from pipeline_assets.rules.calendar import zone
-from pipeline_assets.rules.judge import span
-from pipeline_assets.rules.sla import Cause, Delivery, Standing
+from pipeline_assets.rules.delivery import span
+from pipeline_assets.rules.sla import Cause, Delivery, DeliveryStatus
 
 ON_TIME_CHECK = "on_time"
 CHECKED_DAYS = 30
@@ -54,15 +54,15 @@ def on_time_check(
             if table.key in chosen:
                 since = known_since(facts, table) or now
                 deliveries = facts.deliveries(table, *checked_days(table, now), since)
-                others = [each for each in deliveries if each.standing is not Standing.ON_TIME]
-                verdict = Verdict(table, others, len(deliveries) - len(others), since, now)
-                yield dg.AssetCheckResult(asset_key=table.key, check_name=ON_TIME_CHECK, **verdict.result())
+                others = [each for each in deliveries if each.status is not DeliveryStatus.ON_TIME]
+                result = OnTimeResult(table, others, len(deliveries) - len(others), since, now)
+                yield dg.AssetCheckResult(asset_key=table.key, check_name=ON_TIME_CHECK, **result.result())
 
     return [check]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OnTimeResult:
     """What the check says of a table.
 
     Args:
@@ -82,14 +82,14 @@ class Verdict:
         return [
             each
             for each in self.others
-            if each.standing is not Standing.NOT_DUE
+            if each.status is not DeliveryStatus.NOT_DUE
             and (each.delivered is None or each.delivered > self.now - LATE_SHOWN)
         ]
 
     def result(self) -> dict[str, Any]:
         """As arguments of a check result."""
         shown = self.shown
-        now_wrong = any(each.standing in (Standing.MISSING, Standing.BROKEN) for each in shown)
+        now_wrong = any(each.status in (DeliveryStatus.MISSING, DeliveryStatus.BROKEN) for each in shown)
         return {
             "passed": not shown,
             "severity": dg.AssetCheckSeverity.ERROR if now_wrong else dg.AssetCheckSeverity.WARN,
@@ -115,15 +115,15 @@ class Verdict:
 
 
 def line_of(table: DueTable, delivery: Delivery) -> str:
-    """One day in a sentence that stays true until the day's standing changes."""
+    """One day in a sentence that stays true until the day's status changes."""
     at = delivery.deadline.astimezone(zone(table.due.timezone or "UTC")).strftime("%Y-%m-%d %H:%M")
     due = f"{table.name} {delivery.day}, due {at} {table.due.timezone},"
-    if delivery.standing is Standing.WARNED:
+    if delivery.status is DeliveryStatus.WARNED:
         return f"{due} is not there yet."
     cause = f": {delivery.cause}. {delivery.detail}" if delivery.cause else "."
-    if delivery.standing is Standing.LATE:
+    if delivery.status is DeliveryStatus.LATE:
         return f"{due} came {span(delivery.late_seconds or 0)} late{cause}"
-    state = "is not there, its newest run failed" if delivery.standing is Standing.BROKEN else "is not there"
+    state = "is not there, its newest run failed" if delivery.status is DeliveryStatus.BROKEN else "is not there"
     return f"{due} {state}{cause}"
 
 
@@ -167,7 +167,7 @@ def as_json(miss: Delivery) -> dict[str, Any]:
     """A miss as JSON; the rest follows from the due."""
     return {
         "day": miss.day.isoformat(),
-        "standing": str(miss.standing),
+        "standing": str(miss.status),
         "delivered": miss.delivered.isoformat() if miss.delivered else None,
         "cause": str(miss.cause) if miss.cause else None,
         "detail": miss.detail,
@@ -184,7 +184,7 @@ def from_json(table: DueTable, values: Mapping[str, Any]) -> Delivery:
         table.name,
         day,
         deadline,
-        Standing(values["standing"]),
+        DeliveryStatus(values["standing"]),
         delivered=delivered,
         late_seconds=(delivered - deadline).total_seconds() if delivered else None,
         cause=Cause(values["cause"]) if values["cause"] else None,

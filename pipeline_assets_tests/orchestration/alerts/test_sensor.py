@@ -20,7 +20,7 @@ from pipeline_assets.orchestration.alerts.ended_runs import FIRST_LOOK_SECONDS, 
 from pipeline_assets.orchestration.alerts.sensor import Gatherer, alerts_sensor, missed_slas
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance, was_interrupted
-from pipeline_assets.orchestration.sla.judging import sla_sensor
+from pipeline_assets.orchestration.sla.sensor import sla_sensor
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.outbox import LONGEST_DELAY_SECONDS

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline_assets.orchestration.alerts.webhook import Answer, Links, Verdict, Webhook, line, slack
+from pipeline_assets.orchestration.alerts.webhook import Answer, Links, PostOutcome, Webhook, line, slack
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.outbox import Message, id_of
 from pipeline_assets_tests.support.webhook_server import SECRET, Receiver, Reply, url_of_nobody, webhook
@@ -41,7 +41,7 @@ def delivered_to(receiver: Receiver, **how: Any) -> Answer:
 
 def test_json_has_all_that_is_known_under_keys_that_stay() -> None:
     with webhook() as receiver:
-        assert delivered_to(receiver).verdict is Verdict.DELIVERED
+        assert delivered_to(receiver).outcome is PostOutcome.DELIVERED
     assert receiver.content_types == ["application/json; charset=utf-8"]
     assert receiver.received == [
         {
@@ -66,7 +66,7 @@ def test_json_has_all_that_is_known_under_keys_that_stay() -> None:
 
 def test_slack_gets_a_text_and_blocks() -> None:
     with webhook() as receiver:
-        assert delivered_to(receiver, format="slack").verdict is Verdict.DELIVERED
+        assert delivered_to(receiver, format="slack").outcome is PostOutcome.DELIVERED
     (body,) = receiver.received
     assert body["text"].startswith(":rotating_light: events failed: 4 days. StorageFull: &lt;root&gt; &amp; no space")
     header, facts, reason, footer = body["blocks"]
@@ -129,14 +129,14 @@ def test_the_format_goes_by_the_host_unless_it_is_stated() -> None:
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_a_success_is_delivered(status: int) -> None:
     with webhook(Reply(status)) as receiver:
-        assert delivered_to(receiver).verdict is Verdict.DELIVERED
+        assert delivered_to(receiver).outcome is PostOutcome.DELIVERED
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_the_servers_own_trouble_is_tried_again(status: int) -> None:
     with webhook(Reply(status, body="busy")) as receiver:
         answer = delivered_to(receiver)
-    assert answer == Answer(Verdict.TRY_AGAIN, f"the webhook answered {status}: busy")
+    assert answer == Answer(PostOutcome.TRY_AGAIN, f"the webhook answered {status}: busy")
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Fri, 20 Nov 2026 06:02:00 GMT", 120.0), ("soon", None)])
@@ -149,26 +149,26 @@ def test_retry_after_is_read_in_both_forms(header: str, seconds: float | None) -
 def test_what_would_be_refused_again_is_refused_with_the_servers_words(status: int) -> None:
     with webhook(Reply(status, body="invalid_payload\n")) as receiver:
         answer = delivered_to(receiver)
-    assert answer == Answer(Verdict.REFUSED, f"the webhook answered {status}: invalid_payload")
+    assert answer == Answer(PostOutcome.REFUSED, f"the webhook answered {status}: invalid_payload")
 
 
 def test_a_redirection_is_refused_and_not_followed() -> None:
     with webhook() as elsewhere, webhook(Reply(302, {"Location": elsewhere.url})) as receiver:
         answer = delivered_to(receiver)
-    assert answer.verdict is Verdict.REFUSED
+    assert answer.outcome is PostOutcome.REFUSED
     assert "redirections are not followed" in answer.told
     assert elsewhere.received == []
 
 
 def test_nobody_who_listens_is_tried_again() -> None:
     answer = Webhook(url_of_nobody(), LINKS).deliver(MESSAGE, now=NOW)
-    assert answer.verdict is Verdict.TRY_AGAIN
+    assert answer.outcome is PostOutcome.TRY_AGAIN
     assert "ConnectionError" in answer.told
 
 
 def test_a_host_that_cannot_be_one_is_tried_again_too() -> None:
     answer = Webhook(f"http://{'x' * 300}.example/{SECRET}", LINKS).deliver(MESSAGE, now=NOW)
-    assert answer.verdict is Verdict.TRY_AGAIN
+    assert answer.outcome is PostOutcome.TRY_AGAIN
 
 
 def test_a_webhook_that_hangs_costs_no_more_than_the_time_out() -> None:
@@ -176,7 +176,7 @@ def test_a_webhook_that_hangs_costs_no_more_than_the_time_out() -> None:
         began = time.monotonic()
         answer = delivered_to(receiver, read_seconds=0.2)
         assert time.monotonic() - began < 3
-    assert answer.verdict is Verdict.TRY_AGAIN
+    assert answer.outcome is PostOutcome.TRY_AGAIN
     assert "ReadTimeout" in answer.told
 
 
@@ -185,7 +185,7 @@ def test_a_webhook_that_drips_costs_no_more_than_one_delivery_may() -> None:
         began = time.monotonic()
         answer = delivered_to(receiver, delivery_seconds=0.4)
         assert 0.4 <= time.monotonic() - began < 3
-    assert answer == Answer(Verdict.TRY_AGAIN, "the webhook gave no whole answer within 0.4 s")
+    assert answer == Answer(PostOutcome.TRY_AGAIN, "the webhook gave no whole answer within 0.4 s")
 
 
 @pytest.mark.parametrize("reply", [Reply(), Reply(500, echoes=True), Reply(400, echoes=True), Reply(hangs=True)])

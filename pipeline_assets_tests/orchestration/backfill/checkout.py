@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.orchestration.process import open_instance
-from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.partition import days_between
 from pipeline_assets_tests.orchestration.backfill.counting import sitecustomize
 from pipeline_assets_tests.support.session import made_once
 

@@ -17,15 +17,16 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked, new_id
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.in_process import ThisProcess, carry_out
-from pipeline_assets.orchestration.backfill.standing import standing_of
+from pipeline_assets.orchestration.backfill.progress import progress_of
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.store import LocalStore
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, Impatient, day, numbers
 
 BACKFILL, DAILY = "backfill", "daily"
@@ -82,10 +83,12 @@ def backfill(folder: Path, defs: dg.Definitions, instance: dg.DagsterInstance) -
     ask = Ask(Mode.SELECTIVE, ("contested",), ((day(0), day(LAST)),), why="at once", force=True)
     planned = plan(graph, ask, facts_of(instance, assets, LocalStore(folder / "lake"), {}))
     now = datetime.now(UTC)
-    booked = Booked(new_id(now), now, IN_PROCESS, 30, 1, PlanFile(planned, now, digest_of(planned)))
-    Book(instance).add(booked)
-    hands = [ThisProcess(defs, instance, lambda _: None)]
-    dispatch = carry_out(graph, instance, booked, standing_of(instance, graph, booked), hands=hands, stop=lambda: False)
+    backfill = Backfill(new_id(now), now, IN_PROCESS, 30, 1, PlanFile(planned, now, digest_of(planned)))
+    Book(instance).add(backfill)
+    workers = [ThisProcess(defs, instance, lambda _: None)]
+    dispatch = carry_out(
+        graph, instance, backfill, progress_of(instance, graph, backfill), workers=workers, stop=lambda: False
+    )
     return dispatch.is_over and not dispatch.failed and len(dispatch.done) == LAST + 1
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.orchestration.process import open_instance
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.orchestration.backfill import contested
 from pipeline_assets_tests.orchestration.backfill.checkout import (
@@ -139,7 +140,7 @@ def test_ctrl_c_stops_after_the_partition_in_hand_a_second_one_at_once_and_resum
 
     there.run("backfill", "--resume")
     assert there.bytes_of() == undisturbed.bytes_of()
-    assert {spot: there.counted()[spot] for spot in stopped} == dict.fromkeys(stopped, 1)
+    assert {partition: there.counted()[partition] for partition in stopped} == dict.fromkeys(stopped, 1)
 
 
 def test_of_a_backfill_that_is_cancelled_nothing_starts_afterwards_and_it_is_not_resumed(tmp_path: Path) -> None:

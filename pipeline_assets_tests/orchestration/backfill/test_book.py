@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked, new_id
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
 
@@ -36,28 +36,28 @@ def book(tmp_path: Path) -> Iterator[Book]:
         yield Book(instance)
 
 
-def booked(backfill_id: str, *, retries: str | None = None) -> Booked:
+def backfill(backfill_id: str, *, retries: str | None = None) -> Backfill:
     entries = {"events": {DAY: Entry(Action.COMPUTE, Reason.REQUESTED)}}
     plan = Plan(Ask(Mode.SELECTIVE, ("events",), ((DAY, DAY),), "bug 12"), ("events",), entries, {}, {})
-    return Booked(backfill_id, NOW, IN_PROCESS, 30, 2, PlanFile(plan, NOW, digest_of(plan)), retries=retries)
+    return Backfill(backfill_id, NOW, IN_PROCESS, 30, 2, PlanFile(plan, NOW, digest_of(plan)), retries=retries)
 
 
 def test_what_is_written_down_is_read_back(book: Book) -> None:
     assert (book.ids(), list(book.readable())) == ([], [])
-    book.add(booked("20260301-1", retries="20260228-1"))
-    assert book.get("20260301-1") == booked("20260301-1", retries="20260228-1")
+    book.add(backfill("20260301-1", retries="20260228-1"))
+    assert book.get("20260301-1") == backfill("20260301-1", retries="20260228-1")
 
 
 def test_the_newest_is_first_and_no_more_are_read_than_asked_for(book: Book) -> None:
     for each in ("20260301-1", "20260302-1", "20260228-1"):
-        book.add(booked(each))
+        book.add(backfill(each))
     assert book.ids() == ["20260302-1", "20260301-1", "20260228-1"]
     assert [each.backfill_id for each in book.readable(2)] == ["20260302-1", "20260301-1"]
 
 
 def test_an_id_is_found_by_its_beginning_if_no_other_begins_so(book: Book) -> None:
     for each in ("20260301-1", "20260301-12", "20260302-1"):
-        book.add(booked(each))
+        book.add(backfill(each))
     assert book.get("20260302").backfill_id == "20260302-1"
     assert book.get("20260301-1").backfill_id == "20260301-1"  # whole, though another one begins with it
     with pytest.raises(SettingsError, match="several backfills begin with '20260301'; there are: 20260301-12, 2026"):
@@ -77,7 +77,7 @@ def test_ids_sort_by_time_and_differ_within_one_moment() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"backfill_id": 1, "begun_at": 2}'])
 def test_a_file_that_cannot_be_read_is_named_and_the_others_are_listed(book: Book, text: str) -> None:
-    book.add(booked("20260301-1"))
+    book.add(backfill("20260301-1"))
     (book.folder / "20260302-1.json").write_text(text)
     told: list[str] = []
     assert [each.backfill_id for each in book.readable(unreadable=told.append)] == ["20260301-1"]
@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_listed(book: Boo
 
 
 def test_a_plan_that_was_edited_in_the_book_is_not_carried_out(book: Book) -> None:
-    book.add(booked("20260301-1"))
+    book.add(backfill("20260301-1"))
     path = book.folder / "20260301-1.json"
     path.write_text(path.read_text().replace(str(DAY), "2026-02-15"))
     with pytest.raises(SettingsError, match="was edited after it was written"):
@@ -96,7 +96,7 @@ def test_a_plan_that_was_edited_in_the_book_is_not_carried_out(book: Book) -> No
 
 
 def test_cancelled_is_for_good(book: Book) -> None:
-    book.add(booked("20260301-1"))
+    book.add(backfill("20260301-1"))
     assert not book.is_cancelled("20260301-1")
     book.cancel("20260301-1")
     book.cancel("20260301-1")
@@ -105,7 +105,7 @@ def test_cancelled_is_for_good(book: Book) -> None:
 
 
 def test_one_process_carries_it_out_and_lets_go_of_it_when_it_is_killed(book: Book) -> None:
-    book.add(booked("20260301-1"))
+    book.add(backfill("20260301-1"))
     lock = book.folder / "20260301-1.lock"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -126,7 +126,7 @@ def test_one_process_carries_it_out_and_lets_go_of_it_when_it_is_killed(book: Bo
 
 
 def test_somebody_who_only_looks_keeps_nobody_from_carrying_it_out(book: Book) -> None:
-    book.add(booked("20260301-1"))
+    book.add(backfill("20260301-1"))
     with (book.folder / "20260301-1.lock").open("w") as looking, contextlib.ExitStack() as stack:
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert not book.is_held("20260301-1")

@@ -17,7 +17,7 @@ import pytest
 from pipeline_assets.orchestration.backfill.book import Book
 from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
 from pipeline_assets.orchestration.process import open_instance
-from pipeline_assets.rules.calendar import days_between
+from pipeline_assets.partition import days_between
 from pipeline_assets_tests.orchestration.backfill.checkout import (
     FIRST,
     LAST,
@@ -122,10 +122,10 @@ def logged(there: Project) -> str:
 
 def rewritten(there: Project, before: dict[tuple[str, date], tuple[int, int]]) -> set[tuple[str, date]]:
     """Partitions whose file is another one than before."""
-    return {spot for spot, stamp in there.stamps().items() if before.get(spot) != stamp}
+    return {partition for partition, stamp in there.stamps().items() if before.get(partition) != stamp}
 
 
-def spots(reached: Mapping[str, Days]) -> set[tuple[str, date]]:
+def partitions(reached: Mapping[str, Days]) -> set[tuple[str, date]]:
     return {(table, day) for table, days in reached.items() for day in days}
 
 
@@ -148,7 +148,7 @@ def test_days_that_wrong_code_made_are_made_anew_with_all_that_reads_them_and_no
 
     assert planned == REACHED
     assert there.bytes_of() == healthy.bytes_of()
-    assert rewritten(there, before) <= spots(REACHED)
+    assert rewritten(there, before) <= partitions(REACHED)
     assert done_by(there) == REACHED
     (told,) = there.json("backfills")
     assert (told["state"], told["done"], told["reason"]) == ("done", 66, ASKED[-1])
@@ -207,7 +207,7 @@ def test_corrected_files_are_found_without_anybody_naming_a_day(healthy: Project
     done = done_by(there)
     assert (done["raw_events"], done["events"]) == (BAD_DAYS, arrivals)
     assert (done["daily_sales"], done["user_features"]) == (changed, in_window)
-    assert rewritten(there, before) <= spots(
+    assert rewritten(there, before) <= partitions(
         {
             "raw_events": BAD_DAYS,
             "events": changed,

@@ -22,12 +22,12 @@ from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.history.graph import last_days
 from pipeline_assets.orchestration.partition.frames import Result
 from pipeline_assets.orchestration.process import PlannedRun, execute
+from pipeline_assets.partition import Partition
+from pipeline_assets.record import NEVER, Record
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.backfill import Facts
-from pipeline_assets.rules.staleness import NEVER, Made, Spot
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.rules.windows import same_day
-from pipeline_assets.store import Partition
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import Landing, LandingZone
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, SHOP, Lake, day, key, numbers
@@ -85,7 +85,7 @@ class Town:
 
     def landed(self) -> dict[int, str | None]:
         """Digests of the source by the number of the day."""
-        return {(each - day(0)).days: made.digest for each, made in self.facts().made["landing"].items()}
+        return {(each - day(0)).days: made.digest for each, made in self.facts().records["landing"].items()}
 
     def fingerprint(self, number: int) -> str:
         return self.zone.fingerprint(day(number), self.zone.files(day(number)))
@@ -138,7 +138,7 @@ def test_a_partition_that_was_removed_has_no_head_and_keeps_its_record(lake: Lak
     found = facts_in(lake, SHOP)
 
     assert list(found.heads["visits"]) == [day(1)]
-    assert list(found.made["visits"]) == [day(0), day(1)]
+    assert list(found.records["visits"]) == [day(0), day(1)]
 
 
 def test_a_table_whose_whole_folder_was_removed_has_no_heads(lake: Lake) -> None:
@@ -187,7 +187,7 @@ def test_when_a_step_began_is_looked_up_where_an_input_came_meanwhile(
 
     monkeypatch.setattr(lake.instance, "all_logs", noted)
 
-    made = facts_in(lake, [SHOP[0], slow]).made
+    made = facts_in(lake, [SHOP[0], slow]).records
 
     assert made["slow"][day(3)].began_at < made["visits"][day(3)].recorded_at < made["slow"][day(3)].recorded_at
     assert logs == [made["slow"][day(3)].run_id]
@@ -199,7 +199,7 @@ def test_a_landing_day_that_nobody_has_read_has_the_fingerprint_of_its_files(tow
     town.land(0, 2)
 
     assert town.landed() == {0: town.fingerprint(0), 1: town.fingerprint(1), 2: town.fingerprint(2)}
-    made = town.facts().made["landing"][day(0)]
+    made = town.facts().records["landing"][day(0)]
     assert abs(made.recorded_at - datetime.now(UTC)) < timedelta(minutes=1), "since its files are there"
 
 
@@ -355,7 +355,7 @@ def test_a_report_of_what_lies_there_says_since_when(town: Town) -> None:
         dg.AssetRecordsFilter(dg.AssetKey("landing"), asset_partitions=[key(0)]), limit=1
     ).records
 
-    found = town.facts().made["landing"]
+    found = town.facts().records["landing"]
 
     assert (found[day(0)].event_id, found[day(0)].digest) == (report.storage_id, town.fingerprint(0))
     assert (found[day(1)].event_id, found[day(1)].digest) == (0, town.fingerprint(1))
@@ -385,17 +385,17 @@ def test_of_a_landing_zone_on_a_server_the_reports_tell_and_other_days_may_be_th
 
     found = town.facts(landing={"landing": server})
 
-    assert found.made["landing"][day(0)].digest == "f0"
-    assert found.made["landing"][day(1)] == Made(0, None, recorded_at=NEVER)
-    assert list(found.made["landing"])[-1] == found.last_days["landing"]
-    assert len(found.made["landing"]) == (found.last_days["landing"] - day(0)).days + 1
+    assert found.records["landing"][day(0)].digest == "f0"
+    assert found.records["landing"][day(1)] == Record(0, None, recorded_at=NEVER)
+    assert list(found.records["landing"])[-1] == found.last_days["landing"]
+    assert len(found.records["landing"]) == (found.last_days["landing"] - day(0)).days + 1
 
 
 def test_of_a_source_without_a_landing_zone_the_reports_tell(town: Town) -> None:
     town.report("landing", 0, digest="f0")
     town.report("landing", 1)
 
-    assert {each: made.digest for each, made in town.facts(landing={}).made["landing"].items()} == {day(0): "f0"}
+    assert {each: made.digest for each, made in town.facts(landing={}).records["landing"].items()} == {day(0): "f0"}
 
 
 def failing(*days: int, error: type[BaseException] = ValueError) -> dg.AssetsDefinition:
@@ -416,8 +416,8 @@ def attempt(lake: Lake, assets: list[Any], first: int, last: int | None = None) 
 
 def failed(lake: Lake) -> set[int]:
     found = facts_in(lake, [failing()]).failed
-    assert {spot.table for spot in found} <= {"fragile"}
-    return {(spot.day - day(0)).days for spot in found}
+    assert {partition.table for partition in found} <= {"fragile"}
+    return {(partition.day - day(0)).days for partition in found}
 
 
 def test_days_that_a_run_failed_of_have_failed_until_somebody_makes_them(lake: Lake) -> None:
@@ -451,7 +451,7 @@ def test_what_was_not_begun_as_its_upstream_failed_has_not_failed(lake: Lake) ->
 
     assert not attempt(lake, [failing(1), after], 1).success
 
-    assert facts_in(lake, [failing(), after]).failed == {Spot("fragile", day(1))}
+    assert facts_in(lake, [failing(), after]).failed == {Partition("fragile", day(1))}
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])
@@ -491,7 +491,7 @@ def test_tables_of_one_step_fail_under_the_leading_one(lake: Lake) -> None:
 
     assert not attempt(lake, [both], 1).success
 
-    assert facts_in(lake, [both]).failed == {Spot("bad", day(1))}
+    assert facts_in(lake, [both]).failed == {Partition("bad", day(1))}
 
 
 def test_a_head_of_another_size_than_its_record_tells_is_foreign(lake: Lake) -> None:
@@ -502,10 +502,10 @@ def test_a_head_of_another_size_than_its_record_tells_is_foreign(lake: Lake) -> 
     lake.put("totals", 7, numbers(1))
 
     facts = facts_in(lake, SHOP)
-    assert facts.foreign == {Spot("visits", day(1))}, "what nobody recorded is not another's"
+    assert facts.foreign == {Partition("visits", day(1))}, "what nobody recorded is not another's"
     head = lake.store.head(Partition("visits", day(1)))
     assert head is not None
-    assert facts.made["visits"][day(1)].digest == head.digest, "what reads it is judged by what it would read"
+    assert facts.records["visits"][day(1)].digest == head.digest, "what reads it is judged by what it would read"
 
 
 def test_a_head_of_the_same_size_is_foreign_if_its_bytes_are_asked_for(lake: Lake) -> None:
@@ -516,9 +516,9 @@ def test_a_head_of_the_same_size_is_foreign_if_its_bytes_are_asked_for(lake: Lak
         content[10] ^= 1
         path.write_bytes(content)
 
-    asked = [Spot("visits", day(1)), Spot("visits", day(2)), Spot("totals", day(9))]
+    asked = [Partition("visits", day(1)), Partition("visits", day(2)), Partition("totals", day(9))]
     assert facts_in(lake, SHOP).foreign == set()
-    assert facts_in(lake, SHOP, check_bytes_of=asked).foreign == {Spot("visits", day(1))}
+    assert facts_in(lake, SHOP, check_bytes_of=asked).foreign == {Partition("visits", day(1))}
 
 
 def test_bytes_of_every_table_of_a_step_are_held_against_their_records(town: Town) -> None:
@@ -529,7 +529,7 @@ def test_bytes_of_every_table_of_a_step_are_held_against_their_records(town: Tow
     content[10] ^= 1
     path.write_bytes(content)
 
-    assert town.facts(check_bytes_of=[Spot("bad", day(0))]).foreign == {Spot("rows", day(0))}
+    assert town.facts(check_bytes_of=[Partition("bad", day(0))]).foreign == {Partition("rows", day(0))}
 
 
 def test_a_restored_head_is_its_record_s(lake: Lake) -> None:
@@ -542,18 +542,18 @@ def test_a_restored_head_is_its_record_s(lake: Lake) -> None:
         dg.AssetMaterialization("totals", partition=key(0), metadata={"digest": old, "unchanged": False})
     )
 
-    assert facts_in(lake, SHOP, check_bytes_of=[Spot("totals", day(0))]).foreign == set()
+    assert facts_in(lake, SHOP, check_bytes_of=[Partition("totals", day(0))]).foreign == set()
 
 
 def test_versions_of_the_code_are_those_of_now_and_days_end_yesterday(town: Town) -> None:
-    found = town.facts(held=[Spot("bad", day(0))])
+    found = town.facts(held=[Partition("bad", day(0))])
     graph = dg.Definitions(shop_of(town.zone)).resolve_asset_graph()
 
     assert found.code_versions == {table: graph.get(dg.AssetKey(table)).code_version for table in ("bad", "counted")}, (
         "of leading tables"
     )
     assert found.last_days == last_days(graph)
-    assert set(found.held) == {Spot("bad", day(0))}
+    assert set(found.held) == {Partition("bad", day(0))}
 
 
 def test_an_asset_without_a_code_version_has_none(lake: Lake) -> None:
@@ -578,9 +578,9 @@ def test_only_what_the_tables_reach_and_read_is_looked_up(town: Town, asked: lis
     town.run(0)
     whole, part = town.facts(), town.facts(asked)
 
-    assert set(part.made) == told
+    assert set(part.records) == told
     assert part.last_days == whole.last_days
-    assert part.made == {table: whole.made[table] for table in told}
+    assert part.records == {table: whole.records[table] for table in told}
     assert part.heads == {table: whole.heads[table] for table in told - {"landing"}}
 
 

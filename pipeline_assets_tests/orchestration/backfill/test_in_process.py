@@ -14,24 +14,31 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.errors import WorkerDied
-from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked, new_id
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
-from pipeline_assets.orchestration.backfill.in_process import Ended, Hand, OtherProcess, Task, ThisProcess, carry_out
-from pipeline_assets.orchestration.backfill.standing import Standing, State, standing_of, state_of
-from pipeline_assets.orchestration.history.runs import spots_of_run
+from pipeline_assets.orchestration.backfill.in_process import (
+    EndedRun,
+    OtherProcess,
+    Task,
+    ThisProcess,
+    Worker,
+    carry_out,
+)
+from pipeline_assets.orchestration.backfill.progress import BackfillStatus, Progress, progress_of, status_of
+from pipeline_assets.orchestration.finished_days import FinishedDay
+from pipeline_assets.orchestration.history.runs import partitions_of_run
 from pipeline_assets.orchestration.partition.io_manager import ParquetIOManager
 from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
-from pipeline_assets.orchestration.progress import DayDone
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.dispatch import Dispatch
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
-from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.store import LocalStore
 from pipeline_assets_tests.orchestration.backfill.workshop import Workshop, day, definitions, graph
 from pipeline_assets_tests.orchestration.servers import PROJECT
 
 TABLES, NUMBERS = ("events", "features", "sales", "segments"), range(3)
-SPOTS = {Spot(table, day(number)) for table in TABLES for number in NUMBERS}
+PARTITIONS = {Partition(table, day(number)) for table in TABLES for number in NUMBERS}
 
 
 class Desk:
@@ -42,16 +49,16 @@ class Desk:
         ask = Ask(Mode.FULL, TABLES, ((day(0), day(NUMBERS[-1])),), why="")
         planned = plan(graph(), ask, facts_of(instance, self.defs.resolve_asset_graph(), LocalStore(root / "lake"), {}))
         now = datetime.now(UTC)
-        self.booked = Booked(new_id(now), now, IN_PROCESS, 30, 1, PlanFile(planned, now, digest_of(planned)))
+        self.backfill = Backfill(new_id(now), now, IN_PROCESS, 30, 1, PlanFile(planned, now, digest_of(planned)))
         self.book = Book(instance)
-        self.book.add(self.booked)
+        self.book.add(self.backfill)
 
     def go_on(self, stop: Callable[[], bool] = lambda: False) -> Dispatch:
         """From where it is."""
-        hand = ThisProcess(self.defs, self.instance, lambda _: None)
-        return carry_out(graph(), self.instance, self.booked, self.standing, hands=[hand], stop=stop)
+        worker = ThisProcess(self.defs, self.instance, lambda _: None)
+        return carry_out(graph(), self.instance, self.backfill, self.progress, workers=[worker], stop=stop)
 
-    def stop_at(self, number: int) -> set[Spot]:
+    def stop_at(self, number: int) -> set[Partition]:
         """Go on, and stop while that day of `events` is in hand; gives what was done then."""
         held = self.shop.hold("events", number)
 
@@ -62,17 +69,17 @@ class Desk:
             return True
 
         self.go_on(stop)
-        return {Spot("events", day(each)) for each in range(number + 1)}
+        return {Partition("events", day(each)) for each in range(number + 1)}
 
     @property
-    def standing(self) -> Standing:
+    def progress(self) -> Progress:
         """How far it is."""
-        return standing_of(self.instance, graph(), self.booked)
+        return progress_of(self.instance, graph(), self.backfill)
 
     @property
-    def state(self) -> State:
+    def status(self) -> BackfillStatus:
         """In a word."""
-        return state_of(self.instance, self.book, self.booked, self.standing)
+        return status_of(self.instance, self.book, self.backfill, self.progress)
 
     def began(self) -> list[tuple[str, int]]:
         """What was computed, in this order."""
@@ -96,9 +103,9 @@ def desk(home: Path) -> Iterator[Desk]:
 
 
 def test_a_backfill_is_carried_out_upstream_first(desk: Desk) -> None:
-    assert (desk.state, desk.standing.left) == (State.STOPPED, SPOTS)
-    assert desk.go_on().done == SPOTS
-    assert (desk.state, desk.standing.done) == (State.DONE, SPOTS)
+    assert (desk.status, desk.progress.left) == (BackfillStatus.STOPPED, PARTITIONS)
+    assert desk.go_on().done == PARTITIONS
+    assert (desk.status, desk.progress.done) == (BackfillStatus.DONE, PARTITIONS)
     order = [table for table, _ in desk.began()]
     assert order[:3] == ["events"] * 3
     assert order.index("segments") > max(index for index, table in enumerate(order) if table == "features")
@@ -107,14 +114,14 @@ def test_a_backfill_is_carried_out_upstream_first(desk: Desk) -> None:
 @pytest.mark.slow(5)
 def test_what_is_stopped_ends_after_the_partition_in_hand_and_goes_on_with_the_next(desk: Desk) -> None:
     done = desk.stop_at(1)
-    assert desk.standing.done == done
-    assert (desk.state, desk.standing.running, desk.standing.failed) == (State.STOPPED, [], {})
-    assert [run.status for run in desk.standing.runs] == [dg.DagsterRunStatus.CANCELED]
+    assert desk.progress.done == done
+    assert (desk.status, desk.progress.running, desk.progress.failed) == (BackfillStatus.STOPPED, [], {})
+    assert [run.status for run in desk.progress.runs] == [dg.DagsterRunStatus.CANCELED]
 
     desk.go_on()
-    assert (desk.state, len(desk.began())) == (State.DONE, len(SPOTS))
-    (_, *later) = desk.standing.runs
-    assert [spot for run in later for spot in spots_of_run(graph(), run) if spot in done] == []
+    assert (desk.status, len(desk.began())) == (BackfillStatus.DONE, len(PARTITIONS))
+    (_, *later) = desk.progress.runs
+    assert [partition for run in later for partition in partitions_of_run(graph(), run) if partition in done] == []
 
 
 def test_once_stopped_nothing_is_begun_though_it_could_be(desk: Desk) -> None:
@@ -130,31 +137,33 @@ def test_once_stopped_nothing_is_begun_though_it_could_be(desk: Desk) -> None:
 
     desk.go_on(stop)
     assert len(ready.intersection(desk.began())) == 1
-    assert [run.status.value for run in desk.standing.runs] == ["SUCCESS", "CANCELED"]
+    assert [run.status.value for run in desk.progress.runs] == ["SUCCESS", "CANCELED"]
 
 
 @pytest.mark.slow(5)
 def test_what_reads_a_failed_partition_is_left_and_both_are_made_when_it_is_mended(desk: Desk) -> None:
     broken = desk.shop.break_("events", 1)
     desk.go_on()
-    standing = desk.standing
-    assert desk.state is State.FAILED
-    assert {spot: "broken on purpose" in why for spot, why in standing.failed.items()} == {("events", day(1)): True}
+    progress = desk.progress
+    assert desk.status is BackfillStatus.FAILED
+    assert {partition: "broken on purpose" in why for partition, why in progress.failed.items()} == {
+        ("events", day(1)): True
+    }
     waiting = {("sales", day(1)), *((table, day(n)) for table in ("features", "segments") for n in (1, 2))}
-    assert (standing.left, standing.done) == (waiting, SPOTS - waiting - standing.failed.keys())
+    assert (progress.left, progress.done) == (waiting, PARTITIONS - waiting - progress.failed.keys())
     before = desk.began()
 
     broken.unlink()
     desk.go_on()
-    assert (desk.state, desk.standing.failed) == (State.DONE, {})
+    assert (desk.status, desk.progress.failed) == (BackfillStatus.DONE, {})
     again = {(table, day(number)) for table, number in desk.began()[len(before) :]}
-    assert again == waiting | standing.failed.keys()
+    assert again == waiting | progress.failed.keys()
 
 
 def test_a_failed_partition_that_nothing_waits_for_leaves_the_backfill_failed(desk: Desk) -> None:
     desk.shop.break_("segments", 2)
     desk.go_on()
-    assert (desk.state, desk.standing.left, len(desk.standing.failed)) == (State.FAILED, set(), 1)
+    assert (desk.status, desk.progress.left, len(desk.progress.failed)) == (BackfillStatus.FAILED, set(), 1)
 
 
 class Unreachable(ParquetIOManager):
@@ -175,50 +184,50 @@ def test_a_run_that_fails_before_any_step_says_of_what_and_its_days_failed(desk:
         executor=dg.in_process_executor,
     )
     desk.go_on()
-    failed = {Spot("events", day(number)) for number in NUMBERS}
+    failed = {Partition("events", day(number)) for number in NUMBERS}
     said = "ConnectionError: warehouse.example: connection refused"
-    assert (desk.state, desk.standing.failed, desk.standing.left) == (
-        State.FAILED,
+    assert (desk.status, desk.progress.failed, desk.progress.left) == (
+        BackfillStatus.FAILED,
         dict.fromkeys(failed, said),
-        SPOTS - failed,
+        PARTITIONS - failed,
     )
     result = execute(desk.defs, PlannedRun((dg.AssetKey("events"),), day(0), day(1)), desk.instance)
     assert failures_of(result) == [said]
 
     desk.defs = mended
     desk.go_on()
-    assert (desk.state, desk.standing.failed) == (State.DONE, {})
+    assert (desk.status, desk.progress.failed) == (BackfillStatus.DONE, {})
 
 
 def test_a_run_that_dagster_reports_as_failed_as_its_worker_died_says_nothing_of_its_days(desk: Desk) -> None:
     done = desk.stop_at(1)
-    (run,) = desk.standing.runs
+    (run,) = desk.progress.runs
     desk.instance.report_run_failed(run)
-    assert [each.status for each in desk.standing.runs] == [dg.DagsterRunStatus.FAILURE]
-    assert (desk.state, desk.standing.failed, desk.standing.done) == (State.STOPPED, {}, done)
+    assert [each.status for each in desk.progress.runs] == [dg.DagsterRunStatus.FAILURE]
+    assert (desk.status, desk.progress.failed, desk.progress.done) == (BackfillStatus.STOPPED, {}, done)
 
 
 @pytest.mark.slow(5)
 def test_of_a_process_that_was_killed_the_run_ends_and_what_it_recorded_counts(desk: Desk) -> None:
     done = desk.stop_at(1)
-    (run,) = desk.standing.runs
+    (run,) = desk.progress.runs
     desk.instance.run_storage.handle_run_event(  # as a kill leaves it
         run.run_id, dg.DagsterEvent("PIPELINE_START", run.job_name)
     )
-    assert [each.run_id for each in desk.standing.running] == [run.run_id]
-    with desk.book.hold(desk.booked.backfill_id):
-        assert desk.state is State.RUNNING
-    assert (desk.state, desk.standing.done) == (State.STOPPED, done)
+    assert [each.run_id for each in desk.progress.running] == [run.run_id]
+    with desk.book.hold(desk.backfill.backfill_id):
+        assert desk.status is BackfillStatus.RUNNING
+    assert (desk.status, desk.progress.done) == (BackfillStatus.STOPPED, done)
 
     desk.go_on()
-    assert (desk.state, desk.standing.running, len(desk.began())) == (State.DONE, [], len(SPOTS))
+    assert (desk.status, desk.progress.running, len(desk.began())) == (BackfillStatus.DONE, [], len(PARTITIONS))
 
 
 def test_cancelled_is_said_of_what_is_left_and_not_of_what_was_done(desk: Desk) -> None:
-    desk.book.cancel(desk.booked.backfill_id)
-    states = [desk.state]
+    desk.book.cancel(desk.backfill.backfill_id)
+    states = [desk.status]
     desk.go_on()
-    assert [*states, desk.state] == [State.CANCELLED, State.DONE]
+    assert [*states, desk.status] == [BackfillStatus.CANCELLED, BackfillStatus.DONE]
 
 
 def broken_code(length: int) -> dg.Definitions:
@@ -226,28 +235,28 @@ def broken_code(length: int) -> dg.Definitions:
     raise ValueError("a mistake in the code" + " and another one" * length)
 
 
-def came_of(hand: Hand) -> Ended:
+def came_of(worker: Worker) -> EndedRun:
     """A run, waited for."""
-    while (ended := hand.ended()) is None:
+    while (ended := worker.ended()) is None:
         pass
     return ended
 
 
 @pytest.mark.slow(5)
 def test_another_process_says_what_it_made_or_why_it_cannot(home: Path) -> None:
-    heard: list[DayDone] = []
+    heard: list[FinishedDay] = []
     (home / "workshop").mkdir()
     shop = Workshop(home / "workshop")
     task = Task("events", ("events",), day(0), day(2), {})
     with ExitStack() as stack:
-        hand = OtherProcess(partial(definitions, shop.root), home, heard.append, stack)
-        hand.begin(task)
-        ended = came_of(hand)
+        worker = OtherProcess(partial(definitions, shop.root), home, heard.append, stack)
+        worker.begin(task)
+        ended = came_of(worker)
         assert (ended.interrupted, len(heard)) == (False, 3)
     with ExitStack() as stack:
-        hand = OtherProcess(partial(broken_code, 0), home, heard.append, stack)
+        worker = OtherProcess(partial(broken_code, 0), home, heard.append, stack)
         with pytest.raises(ValueError, match="a mistake in the code"):
-            came_of(hand)
+            came_of(worker)
 
 
 @pytest.mark.slow(5)
@@ -256,18 +265,18 @@ def test_another_process_that_is_killed_is_told_of(home: Path) -> None:
     shop = Workshop(home / "workshop")
     held = shop.hold("events", 1)
     with ExitStack() as stack:
-        hand = OtherProcess(partial(definitions, shop.root), home, lambda _: None, stack)
-        hand.begin(Task("events", ("events",), day(0), day(2), {}))
+        worker = OtherProcess(partial(definitions, shop.root), home, lambda _: None, stack)
+        worker.begin(Task("events", ("events",), day(0), day(2), {}))
         while ("began", "events", 1) not in shop.journal():
-            assert hand.ended() is None
-        assert hand._process.pid is not None
-        os.kill(hand._process.pid, signal.SIGKILL)
+            assert worker.ended() is None
+        assert worker._process.pid is not None
+        os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerDied, match=r"exit code -9; `--resume` goes on"):
-            came_of(hand)
+            came_of(worker)
     held.unlink()
 
 
 def test_another_process_ends_though_nobody_heard_all_that_it_had_to_say(home: Path) -> None:
     with ExitStack() as stack:
-        hand = OtherProcess(partial(broken_code, 100_000), home, lambda _: None, stack)
-    assert hand._process.exitcode == 0
+        worker = OtherProcess(partial(broken_code, 100_000), home, lambda _: None, stack)
+    assert worker._process.exitcode == 0

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline_assets.orchestration.backfill.through_dagster import RunningDagster
+from pipeline_assets.orchestration.backfill.webserver import RunningDagster
 from pipeline_assets_tests.orchestration.backfill import workshop
 from pipeline_assets_tests.orchestration.backfill.workshop import Workshop, day
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until

@@ -17,10 +17,10 @@ from pipeline_assets.definitions import build_definitions
 from pipeline_assets.demo import landing_files
 from pipeline_assets.errors import LandingUnavailable
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
-from pipeline_assets.orchestration.backfill.missed import REASON
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book
 from pipeline_assets.orchestration.backfill.safety_net import CRON, NAME, safety_net
-from pipeline_assets.orchestration.backfill.through_dagster import Backfill, RunningDagster, State
+from pipeline_assets.orchestration.backfill.safety_net_run import REASON
+from pipeline_assets.orchestration.backfill.webserver import DagsterBackfill, DagsterBackfillStatus, RunningDagster
 from pipeline_assets.orchestration.history.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.process import execute, open_instance, plan_range, selected_keys
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
@@ -93,17 +93,17 @@ class World:
         assert run.status is dg.DagsterRunStatus.SUCCESS, told
         return told
 
-    def ended(self) -> Backfill:
+    def ended(self) -> DagsterBackfill:
         """The newest backfill, when it has."""
         dagster = RunningDagster(self.server.url)
         (newest,) = dagster.backfills(limit=1)
 
-        def told() -> Backfill | None:
+        def told() -> DagsterBackfill | None:
             found = dagster.status(newest.id)
-            return found if found.state.has_ended else None
+            return found if found.status.has_ended else None
 
         found = wait_until(told, what=f"backfill {newest.id}")
-        assert isinstance(found, Backfill)
+        assert isinstance(found, DagsterBackfill)
         return found
 
     def expected(self, lake: Path) -> dict[str, str]:
@@ -161,7 +161,7 @@ def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_
         watch.tick("landing_sensor")
         assert watch.tick().run_requests == []
         caught = world.ended()
-        assert caught.state is State.SUCCEEDED
+        assert caught.status is DagsterBackfillStatus.SUCCEEDED
         assert caught.title == "Safety net"
         assert caught.description.startswith(f"{REASON}: raw_events {DAYS[0]} to {DAYS[1]}, {DAYS[3]} to {DAYS[4]}; ")
         assert {BACKFILL_TAG: caught.id, REASON_TAG: REASON, SKIP_UNCHANGED_TAG: "true"}.items() <= caught.tags.items()
@@ -177,7 +177,7 @@ def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_
         # A file that nobody can read, of an arrival day that all of `events` is made from.
         world.puts(3, "broken.parquet", b"not Parquet")
         world.net()
-        assert world.ended().state is State.FAILED
+        assert world.ended().status is DagsterBackfillStatus.FAILED
         told = world.net()
         assert mentions(told, f"failed, to be mended: raw_events {DAYS[3]}")
         assert mentions(told, f"wait raw_events {DAYS[3]} (1 day): FAILED")
@@ -188,7 +188,7 @@ def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_
         (landing / f"dt={DAYS[3]}" / "broken.parquet").unlink()
         world.puts(3, "mended.csv", LATE.replace("late", "mended").encode())
         assert mentions(world.net(), f"compute raw_events {DAYS[3]} (1 day): FAILED")
-        assert world.ended().state is State.SUCCEEDED
+        assert world.ended().status is DagsterBackfillStatus.SUCCEEDED
         assert tables_of(sha256(lake)) == world.expected(tmp_path / "mended")
         assert mentions(world.net(), "nothing was missed: there is nothing to do")
 
@@ -295,7 +295,7 @@ def test_what_a_command_is_about_to_make_is_left_to_it_with_what_reads_it(lake: 
     entries = {"rows": {first: Entry(Action.COMPUTE, Reason.REQUESTED)}}
     planned = Plan(Ask(Mode.SELECTIVE, ("rows",), ((first, first),), "a bug"), ("rows",), entries, {}, {})
     book, file = Book(lake.instance), PlanFile(planned, MORNING, digest_of(planned))
-    book.add(Booked("20240301-050000-beef", MORNING, IN_PROCESS, 30, 1, file))
+    book.add(Backfill("20240301-050000-beef", MORNING, IN_PROCESS, 30, 1, file))
     with book.hold("20240301-050000-beef"):
         assert small.net() == {"rows": ["2024-02-28", "2024-02-29"], "sums": ["2024-02-29"]}
     small.end_backfills()

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.rules.contract import Column, Contract
-from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.windows import same_day, trailing
 
 MODULE = "pipeline_assets_tests.orchestration.backfill.workshop"

@@ -16,9 +16,8 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from pipeline_assets.rules.calendar import days_between
-from pipeline_assets.rules.reach import Graph, Table
-from pipeline_assets.rules.staleness import Spot
+from pipeline_assets.partition import Partition, days_between
+from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.windows import arrivals, same_day, trailing
 from pipeline_assets_tests.orchestration.sensor_world import FIRST, Attempt, Digests, World
 from pipeline_assets_tests.support.properties import examples
@@ -61,15 +60,15 @@ class Story:
         self.source = min(world.graph.sources)
         self.leads = [lead for lead in world.graph.leads() if lead != self.source]
         self.told: list[str] = []
-        self.outlook: dict[Spot, tuple[Digests, datetime | None]] = {}
+        self.outlook: dict[Partition, tuple[Digests, datetime | None]] = {}
         """Failed: what they were to be made from, and from when they may be tried again."""
-        self.wanted: dict[Spot, Digests] = {}
+        self.wanted: dict[Partition, Digests] = {}
         """What the sensor last asked to be made from."""
-        self.seen: dict[Spot, list[int]] = {}
+        self.seen: dict[Partition, list[int]] = {}
         """How often these had changed by then."""
-        self.succeeded: set[Spot] = set()
+        self.succeeded: set[Partition] = set()
         """The run that it asked for succeeded and was the last."""
-        self.unknown: set[Spot] = set()
+        self.unknown: set[Partition] = set()
         """The sensor was made to forget what became of them."""
         self.forgotten: list[Attempt] = []
 
@@ -100,7 +99,7 @@ class Story:
 
     def launch_by_hand(self, random: Random) -> str:
         lead, days = random.choice(self.leads), DAYS[random.randrange(len(DAYS)) :][: random.randint(1, 3)]
-        if {Spot(lead, day) for day in days} <= set(self.world.computable()) - self.world.in_flight():
+        if {Partition(lead, day) for day in days} <= set(self.world.computable()) - self.world.in_flight():
             self.world.launch([lead], days)
         return f"{lead} {days[0]} to {days[-1]}"
 
@@ -116,9 +115,11 @@ class Story:
         if not self.world.running:
             return "none"
         attempt, how = random.choice(list(self.world.running.values())), random.choice(ENDS)
-        for spot in random.sample(attempt.spots, random.randint(0, min(2, len(attempt.spots)))):
-            self.world.read(attempt, spot)
-        self.world.commit(attempt, random.sample(attempt.spots, random.randint(0, min(2, len(attempt.spots)))))
+        for partition in random.sample(attempt.partitions, random.randint(0, min(2, len(attempt.partitions)))):
+            self.world.read(attempt, partition)
+        self.world.commit(
+            attempt, random.sample(attempt.partitions, random.randint(0, min(2, len(attempt.partitions))))
+        )
         if how == "succeeds":
             self.succeed(attempt)
         elif how != "goes on":
@@ -129,7 +130,7 @@ class Story:
         self.world.succeed(attempt)
         self.ended(attempt)
         if attempt in self.world.submitted:
-            self.succeeded.update(attempt.spots)
+            self.succeeded.update(attempt.partitions)
 
     def let_runs_end(self) -> None:
         self.world.retry_runs()
@@ -142,8 +143,8 @@ class Story:
             self.world.die(attempt, is_retried=True)
             return
         dies = how in ("dies", "is retried")
-        undone = [spot for spot in attempt.spots if dies or spot not in attempt.committed]
-        outlook: dict[Spot, datetime | None] = dict.fromkeys(undone)
+        undone = [partition for partition in attempt.partitions if dies or partition not in attempt.committed]
+        outlook: dict[Partition, datetime | None] = dict.fromkeys(undone)
         match how:
             case "dies" | "is retried":
                 self.world.die(attempt)
@@ -153,13 +154,13 @@ class Story:
                 outlook = self.world.fail(attempt, transient=how == "may pass")
         self.ended(attempt, recorded=not dies)
         if attempt in self.world.submitted:
-            self.outlook |= {spot: (self.wanted[spot], moment) for spot, moment in outlook.items()}
+            self.outlook |= {partition: (self.wanted[partition], moment) for partition, moment in outlook.items()}
 
     def ended(self, attempt: Attempt, *, recorded: bool = True) -> None:
-        for spot in attempt.spots:
-            self.succeeded.discard(spot)
-            if recorded and spot in attempt.committed:
-                self.outlook.pop(spot, None)
+        for partition in attempt.partitions:
+            self.succeeded.discard(partition)
+            if recorded and partition in attempt.committed:
+                self.outlook.pop(partition, None)
 
     # The daemon.
 
@@ -175,7 +176,7 @@ class Story:
         submitted = self.world.tick(stores_cursor=stores_cursor, submits=submits)
         self.followed(submitted)
         if not stores_cursor:  # it will not know that it asked for these
-            self.unknown.update(spot for attempt in submitted for spot in attempt.spots)
+            self.unknown.update(partition for attempt in submitted for partition in attempt.partitions)
             self.forgotten += submitted
         return f"{submitted} {stores_cursor=}"
 
@@ -191,32 +192,32 @@ class Story:
         world = self.world
         new = {attempt.run_id for attempt in submitted}
         in_flight = world.in_flight(without=new)
-        requested = {spot for attempt in submitted for spot in attempt.spots}
-        assert len(requested) == sum(len(attempt.spots) for attempt in submitted), "asked for twice at once"
-        for spot in sorted(requested):
-            want = world.window(spot, world.recorded)
+        requested = {partition for attempt in submitted for partition in attempt.partitions}
+        assert len(requested) == sum(len(attempt.partitions) for attempt in submitted), "asked for twice at once"
+        for partition in sorted(requested):
+            want = world.window(partition, world.recorded)
             seen = [world.changes[each] for each in want]
-            upstream = {Spot(world.graph.lead(each.table), each.day) for each in want}
-            assert spot not in in_flight, f"{spot} is being made"
-            assert not upstream & in_flight, f"{spot} is asked for while its upstream is being made"
-            assert not upstream & requested, f"{spot} is asked for together with its upstream"
+            upstream = {Partition(world.graph.lead(each.table), each.day) for each in want}
+            assert partition not in in_flight, f"{partition} is being made"
+            assert not upstream & in_flight, f"{partition} is asked for while its upstream is being made"
+            assert not upstream & requested, f"{partition} is asked for together with its upstream"
             broken = {each for each in upstream & self.outlook.keys() - self.unknown if not world.is_current(each)}
-            assert not broken, f"{spot} is asked for though its upstream failed"
-            if spot.table in world.silent or spot in self.unknown:
+            assert not broken, f"{partition} is asked for though its upstream failed"
+            if partition.table in world.silent or partition in self.unknown:
                 pass
             else:
-                assert not world.is_current(spot), f"{spot} is current"
-                is_same = self.seen.get(spot) == seen  # not even there and back
+                assert not world.is_current(partition), f"{partition} is current"
+                is_same = self.seen.get(partition) == seen  # not even there and back
                 # A commit that its run did not live to record reads like a change, as `pipeline show` says.
                 is_told = all(world.heads[each] == digest for each, digest in want.items())
-                assert not (is_same and is_told and spot in self.succeeded), f"{spot} is asked for twice"
-                failed, not_before = self.outlook.get(spot, (None, None))
+                assert not (is_same and is_told and partition in self.succeeded), f"{partition} is asked for twice"
+                failed, not_before = self.outlook.get(partition, (None, None))
                 may_pass = not_before is not None and not_before <= world.now
-                assert not (is_same and failed == want) or may_pass, f"{spot} failed with the same inputs"
-            self.wanted[spot], self.seen[spot] = want, seen
-            self.succeeded.discard(spot)
-            self.unknown.discard(spot)
-            self.outlook.pop(spot, None)
+                assert not (is_same and failed == want) or may_pass, f"{partition} failed with the same inputs"
+            self.wanted[partition], self.seen[partition] = want, seen
+            self.succeeded.discard(partition)
+            self.unknown.discard(partition)
+            self.outlook.pop(partition, None)
 
     # What must hold.
 
@@ -224,14 +225,14 @@ class Story:
         """When all is quiet and what failed was mended, everything is there and made from what is there."""
         self.comes_to_rest()
         world = self.world
-        may_pass = {spot for spot, (_, not_before) in self.outlook.items() if not_before} - self.unknown
-        free = {spot for spot in may_pass if not world.ancestors(spot) & self.outlook.keys()}
-        left = {spot for spot in free if not world.is_current(spot)}
+        may_pass = {partition for partition, (_, not_before) in self.outlook.items() if not_before} - self.unknown
+        free = {partition for partition in may_pass if not world.ancestors(partition) & self.outlook.keys()}
+        left = {partition for partition in free if not world.is_current(partition)}
         assert not left, f"{left} were not tried again"
         self.repair()
         self.comes_to_rest()
         assert set(world.made_from) >= set(world.computable()), "not everything was made"
-        stale = [spot for spot in world.made_from if not world.is_current(spot)]
+        stale = [partition for partition in world.made_from if not world.is_current(partition)]
         assert not stale, f"not made anew: {stale}"
 
     def repair(self) -> None:
@@ -239,9 +240,9 @@ class Story:
         world = self.world
         for lead in self.leads:
             for day in DAYS:
-                tables = [Spot(table, day) for table in world.graph.steps[lead]]
+                tables = [Partition(table, day) for table in world.graph.steps[lead]]
                 lost = any(world.heads.get(each) != world.recorded.get(each) for each in tables)
-                if (Spot(lead, day) in self.outlook or lost) and Spot(lead, day) in set(world.computable()):
+                if (Partition(lead, day) in self.outlook or lost) and Partition(lead, day) in set(world.computable()):
                     self.succeed(world.launch([lead], [day]))
 
     def comes_to_rest(self) -> None:

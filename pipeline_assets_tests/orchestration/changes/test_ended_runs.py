@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
-from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Book, Booked
-from pipeline_assets.orchestration.changes.upstream_sensor import Asked, Later, Memory
+from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book
+from pipeline_assets.orchestration.changes.upstream_sensor import PostponedRetry, RequestedRun, UpstreamCursor
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, RUN_KEY_TAG
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
+from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
-from pipeline_assets.rules.reach import Graph, Table
-from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.rules.windows import same_day, trailing
 from pipeline_assets_tests.orchestration.lake import SHOP, Lake, day
 from pipeline_assets_tests.orchestration.sensor_world import MAX_ATTEMPTS, START, Attempt, World
@@ -119,7 +119,7 @@ def test_a_change_during_a_run_is_followed_if_the_run_did_not_see_it(world: Worl
     land(world, "A", 0)
     tick(world)
     if reads_first:
-        world.read(the_run(world, "ta"), Spot(lead(world, "ta"), day(0)))
+        world.read(the_run(world, "ta"), Partition(lead(world, "ta"), day(0)))
     land(world, "B", 0)
     world.succeed(the_run(world, "ta"))
 
@@ -130,7 +130,7 @@ def test_a_change_there_and_back_during_a_run_is_followed_if_the_run_saw_the_one
     land(world, "A", 0)
     tick(world)
     land(world, "B", 0)
-    world.read(the_run(world, "ta"), Spot(lead(world, "ta"), day(0)))
+    world.read(the_run(world, "ta"), Partition(lead(world, "ta"), day(0)))
     land(world, "A", 0)
     world.succeed(the_run(world, "ta"))
 
@@ -154,7 +154,7 @@ def test_a_day_that_a_stopped_run_had_recorded_has_not_failed(world: World) -> N
     tick(world)
     stopped = the_run(world, "ta")
     land(world, "B", 0)
-    world.commit(stopped, [Spot(lead(world, "ta"), day(0))])
+    world.commit(stopped, [Partition(lead(world, "ta"), day(0))])
     land(world, "A", 0)
     world.cancel(stopped)
 
@@ -174,12 +174,12 @@ def test_a_failed_partition_holds_what_is_made_from_it_and_nothing_else(world: W
     land(world, "A", 0, 1, 5)
     tick(world)
     failing = next(each for each in world.running.values() if day(0) in each.days)
-    world.commit(failing, [Spot(lead(world, "ta"), day(0))])
+    world.commit(failing, [Partition(lead(world, "ta"), day(0))])
     world.fail(failing, transient=False)
     world.succeed(the_run(world, "ta"))
 
     assert sorted(tick(world)) == ["tb+tc 0", "tb+tc 5"]
-    assert Spot(lead(world, "ta"), day(1)) in Memory.of_cursor(world.cursor).refused
+    assert Partition(lead(world, "ta"), day(1)) in UpstreamCursor.of_cursor(world.cursor).refused
 
 
 def test_a_permanent_failure_is_tried_again_when_an_input_changes(world: World) -> None:
@@ -229,7 +229,7 @@ def test_days_that_a_failed_run_committed_are_not_made_again(world: World) -> No
     land(world, "A", 0, 1, 2)
     tick(world)
     failing = the_run(world, "ta")
-    world.commit(failing, [Spot(lead(world, "ta"), day(1))])
+    world.commit(failing, [Partition(lead(world, "ta"), day(1))])
     world.fail(failing, transient=True, wait_seconds=0)
 
     assert sorted(tick(world)) == ["ta 0", "ta 2", "tb 1"]
@@ -284,8 +284,8 @@ def test_a_daemon_that_lost_its_newest_cursor_doubles_no_run(world: World, ends:
 
     assert [each for each in asked if each.startswith("ta")] == []
     assert asked == (["tb+tc 0-1"] if ends == "succeeds" else [])
-    refused = Memory.of_cursor(world.cursor).refused
-    assert {spot.day for spot in refused} == ({day(0), day(1)} if ends == "fails" else set())
+    refused = UpstreamCursor.of_cursor(world.cursor).refused
+    assert {partition.day for partition in refused} == ({day(0), day(1)} if ends == "fails" else set())
 
 
 def test_a_day_that_is_not_over_where_it_is_made_is_requested_when_it_is(world: World) -> None:
@@ -317,12 +317,14 @@ def test_a_step_that_is_known_by_another_table_now_keeps_its_failures(world: Wor
 
 
 def test_the_memory_survives_its_way_through_the_cursor() -> None:
-    spots = [Spot("shop/a", day(number)) for number in (0, 1, 3)]
-    wants = {spots[0]: "want"}
-    memory = Memory({"shop/a": 7}, set(spots), {"key": Asked(wants, 2, 6)}, [Later(wants, START, 1)], wants)
+    partitions = [Partition("shop/a", day(number)) for number in (0, 1, 3)]
+    wants = {partitions[0]: "want"}
+    memory = UpstreamCursor(
+        {"shop/a": 7}, set(partitions), {"key": RequestedRun(wants, 2, 6)}, [PostponedRetry(wants, START, 1)], wants
+    )
 
-    assert Memory.of_cursor(memory.to_cursor()) == memory
-    assert Memory.of_cursor("") == Memory.of_cursor(None) == Memory()
+    assert UpstreamCursor.of_cursor(memory.to_cursor()) == memory
+    assert UpstreamCursor.of_cursor("") == UpstreamCursor.of_cursor(None) == UpstreamCursor()
 
 
 def backfill_of(shop: Sensed, lake: Lake, assets: Sequence[str], days: Mapping[str, int]) -> PartitionBackfill:
@@ -362,7 +364,7 @@ def test_what_a_backfill_in_another_process_will_still_make_is_left_to_it(lake: 
     entries = {"totals": {day(each): Entry(Action.COMPUTE, Reason.REQUESTED) for each in (2, 3)}}
     plan = Plan(ask, ("totals",), entries, {}, {})
     book = Book(lake.instance)
-    book.add(Booked("20240401-000000-beef", START, IN_PROCESS, 30, 1, PlanFile(plan, START, digest_of(plan))))
+    book.add(Backfill("20240401-000000-beef", START, IN_PROCESS, 30, 1, PlanFile(plan, START, digest_of(plan))))
     report(lake, "visits", 2, 3, 6, digest="A")
 
     with book.hold("20240401-000000-beef"):

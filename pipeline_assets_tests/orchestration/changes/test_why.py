@@ -26,7 +26,7 @@ from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, upstream_sensor
 from pipeline_assets.orchestration.changes.why import Explanation, explain
-from pipeline_assets.rules.staleness import State
+from pipeline_assets.rules.staleness import StalenessStatus
 from pipeline_assets.rules.windows import same_day
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, SHOP, Lake, day, key, numbers
 
@@ -84,13 +84,13 @@ class Keeper:
             ),
             NAME,
         )
-        state = InstigatorState(
+        status = InstigatorState(
             origin,
             InstigatorType.SENSOR,
             InstigatorStatus.RUNNING,
             SensorInstigatorData(cursor=self.cursor),
         )
-        self.lake.instance.add_instigator_state(state)
+        self.lake.instance.add_instigator_state(status)
 
     def why(self, table: str, number: int) -> Explanation:
         return explain(self.lake.instance, self.defs, table, day(number))
@@ -108,8 +108,8 @@ def test_what_it_was_made_from_is_told_with_the_run_and_why_it_ran(keeper: Keepe
     keeper.settle()
     found = keeper.why("totals", 2)
 
-    assert found.state is State.CURRENT
-    assert [(str(each.spot), each.read == each.now is not None) for each in found.inputs] == [
+    assert found.status is StalenessStatus.CURRENT
+    assert [(str(each.partition), each.read == each.now is not None) for each in found.inputs] == [
         (f"visits {day(number)}", True) for number in (0, 1, 2)
     ]
     assert found.record is not None
@@ -127,7 +127,7 @@ def test_a_change_upstream_is_named_with_both_digests(keeper: Keeper) -> None:
     )
     found = keeper.why("totals", 2)
 
-    assert found.state is State.STALE
+    assert found.status is StalenessStatus.STALE
     assert f"Upstream changed since it was made: visits {day(1)}." in found.reasons
     (changed,) = [each for each in found.inputs if each.read != each.now]
     assert (changed.read, changed.now) == (before, "another")
@@ -139,20 +139,20 @@ def test_an_input_that_came_again_with_the_same_bytes_is_told_apart(keeper: Keep
     keeper.lake.run(SHOP[0], 1)
     found = keeper.why("totals", 1)
 
-    assert found.state is State.CURRENT
-    assert {str(each.spot): each.rewritten for each in found.inputs} == {
+    assert found.status is StalenessStatus.CURRENT
+    assert {str(each.partition): each.rewritten for each in found.inputs} == {
         f"visits {day(0)}": False,
         f"visits {day(1)}": True,
     }
 
 
 def test_what_was_never_computed_waits_for_its_input_or_could_be_made(keeper: Keeper) -> None:
-    assert keeper.why("totals", 0).state is State.WAITING
+    assert keeper.why("totals", 0).status is StalenessStatus.WAITING
     assert keeper.why("totals", 0).reasons[0].endswith(f"visits {day(0)}.")
     keeper.lake.run(SHOP[0], 0)
 
     found = keeper.why("totals", 0)
-    assert (found.state, found.record, found.run_id) == (State.MISSING, None, None)
+    assert (found.status, found.record, found.run_id) == (StalenessStatus.MISSING, None, None)
 
 
 def test_a_failure_is_told_with_its_verdict_and_holds_what_is_downstream(keeper: Keeper) -> None:
@@ -162,7 +162,7 @@ def test_a_failure_is_told_with_its_verdict_and_holds_what_is_downstream(keeper:
     keeper.store_cursor()
     failed = keeper.why("fragile", rich)
 
-    assert failed.state is State.FAILED
+    assert failed.status is StalenessStatus.FAILED
     (run,) = keeper.lake.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
     (reason,) = failed.reasons
     assert reason.startswith(f"Run {run.run_id} did not make it: not named: ")

@@ -16,16 +16,18 @@ import pytest
 import requests
 
 from pipeline_assets import errors
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset, progress
-from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets.orchestration.finished_days import FinishedDay, listening
+from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
 from pipeline_assets.orchestration.process import open_instance
-from pipeline_assets.orchestration.retry.layers import judged
+from pipeline_assets.orchestration.retry.layers import classified
 from pipeline_assets.orchestration.retry.step import Retrying
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.retry import VERDICTS
-from pipeline_assets.store import LocalStore, Partition, Pinned
+from pipeline_assets.store import LocalStore, Pinned
 from pipeline_assets_tests.orchestration import retried
 from pipeline_assets_tests.orchestration.lake import (
     DAYS,
@@ -72,7 +74,7 @@ def tags(lake: Lake, run_id: str) -> dict[str, str]:
     return dict(run.tags)
 
 
-def only(found: tuple[Judgement, ...]) -> Judgement:
+def only(found: tuple[RecordedFailure, ...]) -> RecordedFailure:
     (judgement,) = found
     return judgement
 
@@ -139,7 +141,7 @@ def test_a_day_is_attempted_as_often_and_after_as_long_as_its_row_says(lake: Lak
     assert told["delays_seconds"] == delays
     assert told["failed_days"] == [key(0)]
     assert "not_before" not in told
-    judgement = only(judgements_of(lake.instance, result.run_id))
+    judgement = only(recorded_failures(lake.instance, result.run_id))
     assert (judgement.table, judgement.failed_days, judgement.attempts) == ("failing", (day(0),), len(calls))
     assert (judgement.verdict, judgement.kind, judgement.may_retry) == (verdict, kind, False)
     assert judgement.severity is (Severity.PAGE if kind == "storage_full" else Severity.ALERT)
@@ -165,7 +167,7 @@ def test_what_passes_the_next_time_leaves_no_trace_but_in_the_log(lake: Lake) ->
 
     result = lake.run(flaky)
     assert result.success
-    assert judgements_of(lake.instance, result.run_id) == ()
+    assert recorded_failures(lake.instance, result.run_id) == ()
     assert not any(name.startswith("pipeline/") for name in tags(lake, result.run_id))
     said = "verdict transient network: ConnectionResetError: reset by peer"
     log = lake.log(result)
@@ -200,15 +202,15 @@ def test_a_long_wait_ends_the_step_and_says_when_it_may_be_requested_again(lake:
     result = lake.run(throttled, 0, 3, resources={"io_manager": Noon(root=str(lake.root))})
     assert calls == [day(0)]  # further days would be told the same
     assert waits(lake, result.run_id) == []
-    judgement = only(judgements_of(lake.instance, result.run_id))
+    judgement = only(recorded_failures(lake.instance, result.run_id))
     assert judgement.may_retry
     assert judgement.not_before == NOW + timedelta(minutes=10)
     assert (judgement.attempts, judgement.max_attempts) == (1, 6)
     assert judgement.failed_days == (day(0),)
     assert judgement.days_not_attempted == (day(1), day(2), day(3))
-    assert all(judgement.concerns("throttled", day(number)) for number in range(4))
-    assert not judgement.concerns("throttled", day(4))
-    assert not judgement.concerns("other", day(0))
+    assert all(judgement.is_about("throttled", day(number)) for number in range(4))
+    assert not judgement.is_about("throttled", day(4))
+    assert not judgement.is_about("other", day(0))
     assert "It may be tried again from 2026-11-20 12:10:00 UTC on: attempt 2 of 6." in failure(result)
     assert metadata(result)["not_before"] == judgement.not_before.timestamp()
     assert tags(lake, result.run_id)["dagster/max_retries"] == "0"  # who requests runs waits, Dagster does not
@@ -237,7 +239,7 @@ def test_whoever_requests_a_run_again_says_how_many_attempts_were_made(lake: Lak
     run_id = requested("4")
     assert waits(lake, run_id) == [0.32]
     assert len(calls) == 2
-    judgement = only(judgements_of(lake.instance, run_id))
+    judgement = only(recorded_failures(lake.instance, run_id))
     assert (judgement.attempts, judgement.max_attempts, judgement.may_retry) == (6, 6, False)
 
     calls.clear()
@@ -253,7 +255,7 @@ def test_whoever_requests_a_run_again_says_how_many_attempts_were_made(lake: Lak
 
 def test_days_that_are_settled_are_not_computed_again(lake: Lake) -> None:
     calls: list[date] = []
-    told: list[progress.DayDone] = []
+    told: list[FinishedDay] = []
 
     @check(blocking=False)
     def is_even(day: date, mixed: pa.Table) -> Finding:
@@ -270,7 +272,7 @@ def test_days_that_are_settled_are_not_computed_again(lake: Lake) -> None:
         return numbers(day.day)
 
     DAY_OF_BUG, DAY_OF_RESET = day(1), day(3)  # noqa: N806 - days of this test alone
-    with progress.listening(told.append):
+    with listening(told.append):
         result = lake.run(mixed, 0, 4)
     assert calls == [day(0), day(1), day(2), day(3), day(4), day(3), day(3)]
     assert failure(result).startswith(
@@ -280,7 +282,7 @@ def test_days_that_are_settled_are_not_computed_again(lake: Lake) -> None:
     recorded = lake.recorded("mixed")
     assert {number: len(records) for number, records in recorded.items()} == {0: 1, 2: 1, 3: 1, 4: 1}
     assert all(records[0]["digest"] == lake.digest("mixed", number) for number, records in recorded.items())
-    judgement = only(judgements_of(lake.instance, result.run_id))
+    judgement = only(recorded_failures(lake.instance, result.run_id))
     assert (judgement.kind, judgement.failed_days, judgement.may_retry) == ("bug", (day(1),), False)
     assert metadata(result)["committed_days"] == [key(0), key(2), key(3), key(4)]
     # what checks found in earlier attempts is not forgotten
@@ -352,7 +354,7 @@ def test_a_dead_host_is_not_asked_for_every_day_of_a_range(lake: Lake) -> None:
     result = lake.run(asking, 0, 29)
     assert calls == [day(0), day(1), day(2)] * 6
     assert "27 further days were not attempted." in failure(result)
-    judgement = only(judgements_of(lake.instance, result.run_id))
+    judgement = only(recorded_failures(lake.instance, result.run_id))
     assert judgement.days_not_attempted == tuple(day(number) for number in range(3, 30))
 
 
@@ -366,7 +368,7 @@ def test_each_day_of_a_step_has_its_own_verdict(lake: Lake) -> None:
         return numbers(1)
 
     result = lake.run(mixed, 0, 3, resources={"io_manager": Noon(root=str(lake.root))})
-    final, again = judgements_of(lake.instance, result.run_id)
+    final, again = recorded_failures(lake.instance, result.run_id)
     assert (final.kind, final.failed_days, final.days_not_attempted, final.may_retry) == ("bug", (day(0),), (), False)
     assert (again.kind, again.failed_days, again.may_retry) == ("busy", (day(1),), True)
     assert again.days_not_attempted == (day(2), day(3))
@@ -387,7 +389,7 @@ def test_a_permanent_failure_in_handle_output_runs_once_whatever_its_author_want
 
     result = lake.run(strange)
     assert len(calls) == 1
-    judgement = only(judgements_of(lake.instance, result.run_id))
+    judgement = only(recorded_failures(lake.instance, result.run_id))
     assert (judgement.table, judgement.verdict, judgement.may_retry) == ("strange", "contract broken", False)
 
 
@@ -406,7 +408,7 @@ def test_a_plain_assets_days_are_tried_again_together_or_not_at_all(lake: Lake) 
 
     result = lake.run(plain, 0, 1)
     assert len(calls) == 1  # the broken day would be computed again in vain
-    final, again = judgements_of(lake.instance, result.run_id)
+    final, again = recorded_failures(lake.instance, result.run_id)
     assert (final.kind, final.failed_days, final.may_retry) == ("contract", (day(0),), False)
     assert (again.kind, again.failed_days, again.may_retry) == ("conflict", (day(1),), True)
 
@@ -455,9 +457,9 @@ def test_load_input_is_judged_as_the_rest(lake: Lake, faults: list[Exception], d
     assert result.success is bool(delays)
     assert len(calls) == result.success
     if not result.success:
-        judgement = only(judgements_of(lake.instance, result.run_id))
+        judgement = only(recorded_failures(lake.instance, result.run_id))
         assert (judgement.table, judgement.kind, judgement.failed_days) == ("below", "bug", ())
-        assert judgement.concerns("below", day(7))  # of the step as a whole
+        assert judgement.is_about("below", day(7))  # of the step as a whole
 
 
 def test_a_plain_asset_can_have_its_own_body_judged(lake: Lake) -> None:
@@ -465,14 +467,14 @@ def test_a_plain_asset_can_have_its_own_body_judged(lake: Lake) -> None:
 
     @dg.asset(partitions_def=DAYS, retry_policy=EAGER)
     def plain(context: dg.AssetExecutionContext) -> pa.Table:
-        with judged(context, Retrying(HASTY, jitter=lambda: 1.0)):
+        with classified(context, Retrying(HASTY, jitter=lambda: 1.0)):
             calls.append(1)
             raise (ConnectionResetError if len(calls) < 3 else ValueError)("x")
 
     result = lake.run(plain)
     assert len(calls) == 3
     assert waits(lake, result.run_id) == [0.02, 0.04]
-    assert only(judgements_of(lake.instance, result.run_id)).attempts == 3
+    assert only(recorded_failures(lake.instance, result.run_id)).attempts == 3
 
 
 # --- what is read back
@@ -485,7 +487,7 @@ def test_a_plain_assets_own_failure_is_final(lake: Lake) -> None:
         raise ValueError(msg)
 
     result = lake.run(plain)
-    judgement = only(judgements_of(lake.instance, result.run_id))
+    judgement = only(recorded_failures(lake.instance, result.run_id))
     assert (judgement.tables, judgement.kind, judgement.may_retry) == (("plain",), "bug", False)
     assert judgement.reason == "ValueError: a bug"
 
@@ -501,7 +503,7 @@ def test_every_step_that_failed_is_judged(lake: Lake) -> None:
         raise errors.StorageFull(msg)
 
     result = lake.run([one, two])
-    found = {each.tables: each.kind for each in judgements_of(lake.instance, result.run_id)}
+    found = {each.tables: each.kind for each in recorded_failures(lake.instance, result.run_id)}
     assert found == {("one", "one_more"): "bug", ("two",): "storage_full"}
 
 
@@ -514,7 +516,7 @@ def test_a_run_that_was_told_to_stop_failed_of_nothing(lake: Lake, interrupt: ty
     with suppress(interrupt):  # Dagster lets some of them through
         lake.run(stopped)
     (run,) = lake.instance.get_runs()
-    assert judgements_of(lake.instance, run.run_id) == ()
+    assert recorded_failures(lake.instance, run.run_id) == ()
 
 
 # --- processes
@@ -539,7 +541,7 @@ def test_without_retries_in_the_executor_the_wait_is_left_to_whoever_requests_ru
     ):
         assert not result.success
         assert retried.calls(folder) == {key(0): 1}
-        assert only(judgements_of(instance, result.run_id)).may_retry
+        assert only(recorded_failures(instance, result.run_id)).may_retry
         run = instance.get_run_by_id(result.run_id)
         assert run is not None
         assert run.tags["dagster/max_retries"] == "0"
@@ -564,7 +566,7 @@ def test_attempts_that_are_processes_of_their_own_count_together(folder: Path) -
     ):
         assert not result.success
         assert retried.calls(folder) == {key(0): 1, key(1): 1, key(2): 3, key(3): 4}
-        found = {each.kind: each for each in judgements_of(instance, result.run_id)}
+        found = {each.kind: each for each in recorded_failures(instance, result.run_id)}
         assert {kind: each.failed_days for kind, each in found.items()} == {
             "contract": (day(1),),
             "conflict": (day(3),),

@@ -24,7 +24,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.auto_run_reexecution import auto_run_reexecution
 
-from pipeline_assets.orchestration.history.failures import judgements_of
+from pipeline_assets.orchestration.history.failures import recorded_failures
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, RANGE_END, RANGE_START
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.orchestration import retried
@@ -162,8 +162,8 @@ def test_a_worker_that_died_is_brought_back_and_goes_on_where_it_was(everything:
     with script(everything, 6, "broken"), script(everything, 7, "reset", "reset", "die", "reset"):
         run_id = everything.launch("one_process", 5, 7)
     first, second = everything.group(run_id)
-    assert judgements_of(everything.instance, first) == ()  # it died; nobody judged it
-    found = {each.kind: each for each in judgements_of(everything.instance, second)}
+    assert recorded_failures(everything.instance, first) == ()  # it died; nobody judged it
+    found = {each.kind: each for each in recorded_failures(everything.instance, second)}
     assert found["contract"].failed_days == (day(6),)
     assert (found["network"].failed_days, found["network"].attempts, found["network"].max_attempts) == ((day(7),), 6, 6)
     assert not found["network"].may_retry
@@ -181,7 +181,7 @@ def test_a_permanent_failure_is_not_run_again_though_the_worker_died_after_it(ev
         run_id = everything.launch("two_steps", 9)
     assert everything.group(run_id) == [run_id]
     assert retried.calls(everything.folder)[key(9)] == 1
-    (judgement,) = judgements_of(everything.instance, run_id)
+    (judgement,) = recorded_failures(everything.instance, run_id)
     assert judgement.tables == (retried.TABLE,)
 
 

@@ -22,7 +22,7 @@ import pytest
 from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.symptoms import retry_after_seconds
@@ -30,7 +30,7 @@ from pipeline_assets.store import LocalStore
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import LandingFile
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, Impatient, day, key
-from pipeline_assets_tests.orchestration.test_outcome import files_of_at_most
+from pipeline_assets_tests.orchestration.partition.test_outcome import files_of_at_most
 from pipeline_assets_tests.support.misbehaving_server import Answer, MisbehavingServer, busy, misbehaving_server
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -101,9 +101,9 @@ class Shop:
         logged = self.instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
         return [round(each.get_dagster_event().step_retry_data.seconds_to_wait or 0, 3) for each in logged]
 
-    def judgement(self, run_id: str) -> Judgement:
+    def judgement(self, run_id: str) -> RecordedFailure:
         """The only one."""
-        (found,) = judgements_of(self.instance, run_id)
+        (found,) = recorded_failures(self.instance, run_id)
         return found
 
     def gaps(self) -> list[float]:

@@ -15,9 +15,9 @@ from dagster._core.test_utils import freeze_time
 
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.asset.due import due_metadata
-from pipeline_assets.orchestration.sla.judging import sla_report, sla_sensor
+from pipeline_assets.orchestration.sla.sensor import sla_report, sla_sensor
 from pipeline_assets.rules.due import by
-from pipeline_assets.rules.sla import Cause, Standing
+from pipeline_assets.rules.sla import Cause, DeliveryStatus
 from pipeline_assets_tests.orchestration.lake import ROW
 from pipeline_assets_tests.orchestration.past import TIMEZONE, Past, at
 from pipeline_assets_tests.orchestration.promised import (
@@ -54,7 +54,7 @@ def test_computing_an_old_day_again_makes_no_day_fresh(past: Past) -> None:
 
     found = reported(past, first=day(27))["sales"]
 
-    assert misses(found) == {29: (Standing.MISSING, Cause.UPSTREAM_LATE, 6 * 3600)}
+    assert misses(found) == {29: (DeliveryStatus.MISSING, Cause.UPSTREAM_LATE, 6 * 3600)}
     node = WATCHED.resolve_asset_graph().get(dg.AssetKey("sales"))
     with freeze_time(NOW):
         freshness = CronFreshnessPolicyEvaluator().evaluate_freshness(LoadingContextForTest(past.instance), node)
@@ -69,8 +69,8 @@ def test_a_partition_that_is_computed_again_after_its_deadline_stays_on_time(pas
 
     (delivery,) = reported(past, first=day(29))["sales"].deliveries
 
-    assert (delivery.standing, delivery.delivered, delivery.duration_seconds) == (
-        Standing.ON_TIME,
+    assert (delivery.status, delivery.delivered, delivery.duration_seconds) == (
+        DeliveryStatus.ON_TIME,
         at(day(29), "00:49"),
         300,
     )
@@ -85,7 +85,7 @@ def test_days_that_were_computed_a_hundred_times_hide_no_first_commit(past: Past
 
     deliveries = reported(past, first=day(28))["events"].deliveries
 
-    assert [each.standing for each in deliveries] == [Standing.ON_TIME, Standing.ON_TIME]
+    assert [each.status for each in deliveries] == [DeliveryStatus.ON_TIME, DeliveryStatus.ON_TIME]
 
 
 def test_an_empty_partition_that_a_run_made_in_time_is_on_time(past: Past, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_an_empty_partition_that_a_run_made_in_time_is_on_time(past: Past, tmp_p
     (report,) = sla_report(past.instance, watched, LAST, LAST, now=NOW).tables
 
     (delivery,) = report.deliveries
-    assert (delivery.standing, delivery.delivered) == (Standing.ON_TIME, at(LAST, "04:00"))
+    assert (delivery.status, delivery.delivered) == (DeliveryStatus.ON_TIME, at(LAST, "04:00"))
     assert delivery.duration_seconds is not None
     assert delivery.run_id
 
@@ -135,9 +135,9 @@ def test_a_promise_with_a_first_day_is_kept_from_that_day_on(past: Past) -> None
 
     (report,) = sla_report(past.instance, watched, FIRST, LAST, now=NOW).tables
 
-    assert [(each.day, each.standing) for each in report.deliveries] == [
-        (day(28), Standing.MISSING),
-        (day(29), Standing.MISSING),
+    assert [(each.day, each.status) for each in report.deliveries] == [
+        (day(28), DeliveryStatus.MISSING),
+        (day(29), DeliveryStatus.MISSING),
     ]
 
 
@@ -192,7 +192,7 @@ def test_a_run_that_was_canceled_has_failed(past: Past) -> None:
 
     (miss,) = reported(past, first=day(29))["sales"].misses
 
-    assert (miss.standing, miss.cause) == (Standing.BROKEN, Cause.FAILED)
+    assert (miss.status, miss.cause) == (DeliveryStatus.BROKEN, Cause.FAILED)
 
 
 def test_a_run_without_partitions_in_its_tags_is_known_by_what_it_made(past: Past) -> None:

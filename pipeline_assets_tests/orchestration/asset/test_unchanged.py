@@ -14,13 +14,14 @@ import pytest
 
 from pipeline_assets.errors import ContractBroken
 from pipeline_assets.orchestration import Result, daily_asset
+from pipeline_assets.orchestration.finished_days import FinishedDay, listening
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START, SKIP_UNCHANGED_TAG
-from pipeline_assets.orchestration.progress import DayDone, listening
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check
-from pipeline_assets.rules.staleness import Spot, react
+from pipeline_assets.rules.staleness import react
 from pipeline_assets.rules.windows import same_day, trailing
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, Asset, Lake, checks, day, key, numbers
 
@@ -44,7 +45,7 @@ class Shop:
     versions: dict[str, str] = field(default_factory=dict)
     fails: set[int] = field(default_factory=set)
     called: list[str] = field(default_factory=list)
-    told: list[DayDone] = field(default_factory=list)
+    told: list[FinishedDay] = field(default_factory=list)
 
     def assets(self) -> list[Asset]:
         def called(table: str, day: date) -> int:
@@ -113,8 +114,8 @@ class Shop:
     def wanted(self) -> Sequence[Any]:
         """What the sensor's rules would request."""
         graph = daily_graph(dg.Definitions(self.assets()).resolve_asset_graph())
-        candidates = {Spot(lead, day(number)) for lead in graph.leads() for number in range(LAST + 1)}
-        return react(graph, candidates, EventLog(self.lake.instance, graph), running=(), answers={}).requests
+        candidates = {Partition(lead, day(number)) for lead in graph.leads() for number in range(LAST + 1)}
+        return react(graph, candidates, EventLog(self.lake.instance, graph), running=(), last_attempts={}).requests
 
     def path(self, table: str, number: int) -> Path:
         return self.lake.root / table / f"dt={key(number)}" / "data.parquet"

@@ -10,7 +10,7 @@ from datetime import date
 
 
 @dataclass(frozen=True, slots=True)
-class DayDone:
+class FinishedDay:
     """One day of one table was finished.
 
     Args:
@@ -32,11 +32,11 @@ class DayDone:
     error: str | None = None
 
 
-_listener: ContextVar[Callable[[DayDone], None] | None] = ContextVar("progress_listener", default=None)
+_listener: ContextVar[Callable[[FinishedDay], None] | None] = ContextVar("progress_listener", default=None)
 
 
 @contextmanager
-def listening(listener: Callable[[DayDone], None]) -> Iterator[None]:
+def listening(listener: Callable[[FinishedDay], None]) -> Iterator[None]:
     """Hand every finished day to the listener, for runs executed in this process and context."""
     token = _listener.set(listener)
     try:
@@ -45,7 +45,7 @@ def listening(listener: Callable[[DayDone], None]) -> Iterator[None]:
         _listener.reset(token)
 
 
-def report(event: DayDone) -> None:
+def report(event: FinishedDay) -> None:
     """Tell the listener, if there is one."""
     listener = _listener.get()
     if listener is not None:

@@ -24,8 +24,9 @@ from pipeline_assets.orchestration.history.tags import (
     REASON_TAG,
     SKIP_UNCHANGED_TAG,
 )
+from pipeline_assets.partition import ranges_of
 from pipeline_assets.rules.backfill import Plan
-from pipeline_assets.rules.reach import Graph, ranges_of
+from pipeline_assets.rules.graph import Graph
 
 Targets = Mapping[str, Sequence[date]]
 """Ascending days by leading table."""
@@ -91,7 +92,7 @@ LOCATIONS = """
 DAEMON = '{ answer: instance { daemonHealth { daemonStatus(daemonType: "BACKFILL") { healthy } } } }'
 
 
-class State(StrEnum):
+class DagsterBackfillStatus(StrEnum):
     """Of a backfill."""
 
     RUNNING = "running"
@@ -103,18 +104,18 @@ class State(StrEnum):
     @property
     def has_ended(self) -> bool:
         """Nothing of it starts any more."""
-        return self not in (State.RUNNING, State.CANCELING)
+        return self not in (DagsterBackfillStatus.RUNNING, DagsterBackfillStatus.CANCELING)
 
 
 STATES = {
-    "REQUESTED": State.RUNNING,
-    "CANCELING": State.CANCELING,
-    "FAILING": State.CANCELING,
-    "COMPLETED": State.SUCCEEDED,
-    "COMPLETED_SUCCESS": State.SUCCEEDED,
-    "COMPLETED_FAILED": State.FAILED,
-    "FAILED": State.FAILED,
-    "CANCELED": State.CANCELED,
+    "REQUESTED": DagsterBackfillStatus.RUNNING,
+    "CANCELING": DagsterBackfillStatus.CANCELING,
+    "FAILING": DagsterBackfillStatus.CANCELING,
+    "COMPLETED": DagsterBackfillStatus.SUCCEEDED,
+    "COMPLETED_SUCCESS": DagsterBackfillStatus.SUCCEEDED,
+    "COMPLETED_FAILED": DagsterBackfillStatus.FAILED,
+    "FAILED": DagsterBackfillStatus.FAILED,
+    "CANCELED": DagsterBackfillStatus.CANCELED,
 }
 
 
@@ -129,7 +130,7 @@ class TableStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Backfill:
+class DagsterBackfill:
     """One backfill as Dagster tells of it. Moments are aware, UTC.
 
     Args:
@@ -138,7 +139,7 @@ class Backfill:
     """
 
     id: str
-    state: State
+    status: DagsterBackfillStatus
     title: str
     description: str
     tags: Mapping[str, str]
@@ -259,7 +260,7 @@ class RunningDagster:
             raise
         return str(self._good(answer, "LaunchBackfillSuccess")["backfillId"])
 
-    def status(self, backfill_id: str) -> Backfill:
+    def status(self, backfill_id: str) -> DagsterBackfill:
         """How far a backfill is.
 
         Args:
@@ -272,12 +273,12 @@ class RunningDagster:
         if answer["__typename"] == "BackfillNotFoundError":
             msg = f"The Dagster at {self.url} has no backfill {backfill_id}. `pipeline backfills` lists them."
             raise SettingsError(msg)
-        return _backfill(self._good(answer, "PartitionBackfill"))
+        return _backfill_of(self._good(answer, "PartitionBackfill"))
 
-    def backfills(self, *, limit: int = 50) -> list[Backfill]:
+    def backfills(self, *, limit: int = 50) -> list[DagsterBackfill]:
         """The newest ones, whoever launched them, newest first."""
         answer = self._ask(NEWEST, limit=limit)
-        return [_backfill(each) for each in self._good(answer, "PartitionBackfills")["results"]]
+        return [_backfill_of(each) for each in self._good(answer, "PartitionBackfills")["results"]]
 
     def cancel(
         self,
@@ -286,24 +287,24 @@ class RunningDagster:
         patience_seconds: float = 300,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-    ) -> Backfill:
+    ) -> DagsterBackfill:
         """Cancel it and wait until nothing of it is running or queued; what was committed stays.
 
         Raises:
             SettingsError: there is none of that id; it had ended before; it has not ended in time.
         """
         told = self.status(backfill_id)
-        if told.state.has_ended:
-            msg = f"Backfill {backfill_id} has ended already ({told.state}): there is nothing to cancel."
+        if told.status.has_ended:
+            msg = f"Backfill {backfill_id} has ended already ({told.status}): there is nothing to cancel."
             raise SettingsError(msg)
         deadline = clock() + patience_seconds
-        while not told.state.has_ended or self._has_unfinished_runs(backfill_id):
-            if told.state is State.RUNNING:
+        while not told.status.has_ended or self._has_unfinished_runs(backfill_id):
+            if told.status is DagsterBackfillStatus.RUNNING:
                 # Again, if the daemon wrote what it had read before: it knows of no compare-and-swap.
                 self._good(self._ask(CANCEL, id=backfill_id), "CancelBackfillSuccess")
             if clock() > deadline:
                 msg = (
-                    f"Backfill {backfill_id} is {told.state} since {patience_seconds:.0f} s and has not ended. "
+                    f"Backfill {backfill_id} is {told.status} since {patience_seconds:.0f} s and has not ended. "
                     "Dagster's daemon ends it: see that it is running, and what its log says."
                 )
                 raise SettingsError(msg)
@@ -398,9 +399,9 @@ class _NoAnswer(SettingsError):
     """Whether it was done is not known."""
 
 
-def _backfill(told: Mapping[str, Any]) -> Backfill:
+def _backfill_of(told: Mapping[str, Any]) -> DagsterBackfill:
     ended, error, counts = told["endTimestamp"], told["error"], told.get("assetBackfillData") or {}
-    return Backfill(
+    return DagsterBackfill(
         told["id"],
         STATES[told["status"]],
         told["title"] or "",

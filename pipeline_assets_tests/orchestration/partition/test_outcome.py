@@ -26,7 +26,7 @@ from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.windows import same_day
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, Lake, checks, day, failure, key, numbers
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 RETRY = dg.RetryPolicy(max_retries=2)
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
 from pipeline_assets.orchestration.sla.on_time import (
     ON_TIME_CHECK,
-    Verdict,
+    OnTimeResult,
     as_json,
     checked_days,
     from_json,
@@ -22,7 +22,7 @@ from pipeline_assets.orchestration.sla.on_time import (
     said,
 )
 from pipeline_assets.rules.alerts import Alert, Severity
-from pipeline_assets.rules.sla import Delivery, SlaReport, Standing, table_report
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus, SlaReport, table_report
 
 ALERTED = timedelta(days=7)
 """A miss is news for so long: who turns alerts on does not want the last month's."""
@@ -102,7 +102,7 @@ def sla_alerts(
         for miss in said(instance, table)[1]:
             key = f"sla/{table.name}/{miss.day}"
             known, recent = f"{key}/missed" in sent, miss.deadline > now - ALERTED
-            if miss.standing is not Standing.LATE:
+            if miss.status is not DeliveryStatus.LATE:
                 if recent:
                     alerts.append(_alert(table, miss, f"{key}/missed", Severity.ALERT, "missed its deadline"))
             elif known:
@@ -125,19 +125,19 @@ def _look(
     on_time = {day for each in before["on_time"] if (day := date.fromisoformat(each)) >= first}
     late = [each for json_ in before["late"] if (each := from_json(table, json_)).day >= first]
     looked = facts.deliveries(table, first, last, since, skip=on_time | {each.day for each in late})
-    on_time |= {each.day for each in looked if each.standing is Standing.ON_TIME}
-    others = [*late, *(each for each in looked if each.standing is not Standing.ON_TIME)]
-    verdict = Verdict(table, sorted(others, key=lambda each: each.day), len(on_time), since, now)
+    on_time |= {each.day for each in looked if each.status is DeliveryStatus.ON_TIME}
+    others = [*late, *(each for each in looked if each.status is not DeliveryStatus.ON_TIME)]
+    result = OnTimeResult(table, sorted(others, key=lambda each: each.day), len(on_time), since, now)
     seen = {
         "promise": promise,
         "since": before["since"],
         "on_time": sorted(day.isoformat() for day in on_time),
-        "late": [as_json(each) for each in verdict.others if each.standing is Standing.LATE],
-        "said": _hash([(str(each.day), each.standing, each.cause) for each in verdict.shown]),
+        "late": [as_json(each) for each in result.others if each.status is DeliveryStatus.LATE],
+        "said": _hash([(str(each.day), each.status, each.cause) for each in result.shown]),
     }
     if seen["said"] == before["said"]:
         return seen, []
-    return seen, [dg.AssetCheckEvaluation(table.key, ON_TIME_CHECK, **verdict.result())]
+    return seen, [dg.AssetCheckEvaluation(table.key, ON_TIME_CHECK, **result.result())]
 
 
 def _alert(table: DueTable, miss: Delivery, key: str, severity: Severity, what: str) -> Alert:
@@ -147,7 +147,7 @@ def _alert(table: DueTable, miss: Delivery, key: str, severity: Severity, what: 
         title=f"{table.name} {miss.day} {what}",
         table=table.name,
         days=[miss.day],
-        verdict=str(miss.standing),
+        verdict=str(miss.status),
         reason=line_of(table, miss),
         owners=table.owners,
         run_id=miss.run_id,

@@ -13,11 +13,11 @@ from uuid import uuid4
 import pytest
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.through_dagster import (
+from pipeline_assets.orchestration.backfill.webserver import (
     PRIORITY,
-    Backfill,
+    DagsterBackfill,
+    DagsterBackfillStatus,
     RunningDagster,
-    State,
     Targets,
     parts,
 )
@@ -30,7 +30,7 @@ from pipeline_assets.orchestration.history.tags import (
     SKIP_UNCHANGED_TAG,
 )
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
-from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets_tests.orchestration.backfill import workshop
 from pipeline_assets_tests.orchestration.backfill.workshop import WINDOW_DAYS, Workshop, day
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until
@@ -103,13 +103,13 @@ def launched(dagster: RunningDagster, numbers: Mapping[str, Sequence[int]]) -> s
     return launch(dagster, targets, uuid4().hex)
 
 
-def ended(dagster: RunningDagster, backfill_id: str) -> Backfill:
-    def told() -> Backfill | None:
+def ended(dagster: RunningDagster, backfill_id: str) -> DagsterBackfill:
+    def told() -> DagsterBackfill | None:
         found = dagster.status(backfill_id)
-        return found if found.state.has_ended else None
+        return found if found.status.has_ended else None
 
     found = wait_until(told, what=f"backfill {backfill_id}")
-    assert isinstance(found, Backfill)
+    assert isinstance(found, DagsterBackfill)
     return found
 
 
@@ -150,7 +150,7 @@ def test_ranges_that_differ_are_one_backfill_that_is_computed_upstream_first_and
 
     assert done(shop, before) == numbers
     assert_upstream_first(shop.journal()[before:], numbers)
-    assert told.state is State.SUCCEEDED
+    assert told.status is DagsterBackfillStatus.SUCCEEDED
     assert (told.title, told.description) == ("100  of it", "a bug of *two* days")
     assert told.ended_at is not None
     assert told.began_at < told.ended_at
@@ -194,7 +194,10 @@ def test_days_with_gaps_that_a_window_reads_over_are_launched_in_parts_and_dagst
 
     before = len(shop.journal())
     for part, targets in enumerate([first, second], start=1):
-        assert ended(dagster, launch(dagster, targets, "in parts", part=part, force=True)).state is State.SUCCEEDED
+        assert (
+            ended(dagster, launch(dagster, targets, "in parts", part=part, force=True)).status
+            is DagsterBackfillStatus.SUCCEEDED
+        )
     assert done(shop, before) == numbers
     assert_upstream_first(shop.journal()[before:], numbers)
 
@@ -207,7 +210,7 @@ def test_what_reads_a_failed_day_is_not_computed_and_the_failed_alone_can_be_lau
     backfill_id = launched(dagster, numbers)
     told = ended(dagster, backfill_id)
 
-    assert told.state is State.FAILED
+    assert told.status is DagsterBackfillStatus.FAILED
     assert done(shop, before) == {"events": [30, 32, 35], "features": [30, 34, 35, 36, 37], "segments": [34, 35]}
     left = {"events": [day(31)], "features": [day(31), day(32), day(33)], "segments": [day(33)]}
     assert {table: each.failed for table, each in told.tables.items()} == {
@@ -217,7 +220,7 @@ def test_what_reads_a_failed_day_is_not_computed_and_the_failed_alone_can_be_lau
     broken.unlink()
     before = len(shop.journal())
     again = launch(dagster, left, uuid4().hex)
-    assert ended(dagster, again).state is State.SUCCEEDED
+    assert ended(dagster, again).status is DagsterBackfillStatus.SUCCEEDED
     assert done(shop, before) == {"events": [31], "features": [31, 32, 33], "segments": [33]}
     assert_upstream_first(shop.journal()[before:], done(shop, before))
 
@@ -227,9 +230,9 @@ def test_a_canceled_backfill_ends_and_nothing_of_it_starts_afterwards(dagster: R
     held, before = [shop.hold("events", number) for number in numbers], len(shop.journal())
     backfill_id = launched(dagster, {"events": numbers, "sales": numbers})
     wait_until(lambda: len(shop.journal()) > before, what="a run to begin")
-    assert dagster.status(backfill_id).state is State.RUNNING
+    assert dagster.status(backfill_id).status is DagsterBackfillStatus.RUNNING
 
-    assert dagster.cancel(backfill_id).state is State.CANCELED
+    assert dagster.cancel(backfill_id).status is DagsterBackfillStatus.CANCELED
     assert not dagster._has_unfinished_runs(backfill_id)
     after = shop.journal()
     for path in held:

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.due import Due
-from pipeline_assets.rules.sla import Cause, Delivery, Standing
+from pipeline_assets.rules.sla import Cause, Delivery, DeliveryStatus
 
 LONG_FACTOR = 1.5
 """A run takes long when it takes more than this many times the median of the other days."""
@@ -24,7 +24,7 @@ _HOUR, _DAY = 3600, 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class FirstCommit:
     """The first commit of a partition.
 
     Args:
@@ -38,7 +38,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RunAttempt:
     """A run that was asked for a partition. Times are UTC.
 
     Args:
@@ -63,10 +63,10 @@ class Timeline:
     """
 
     inputs: Mapping[str, datetime | None] = field(default_factory=dict)
-    attempts: Sequence[Attempt] = ()
+    attempts: Sequence[RunAttempt] = ()
 
 
-def is_judged(due: Due, day: date, known_since: datetime | None) -> bool:
+def day_counts(due: Due, day: date, known_since: datetime | None) -> bool:
     """Whether a day counts: it is due, and the table was known when its deadline passed.
 
     Args:
@@ -77,21 +77,21 @@ def is_judged(due: Due, day: date, known_since: datetime | None) -> bool:
     return due.since is not None or (known_since is not None and due.deadline(day) > known_since)
 
 
-def standing_of(due: Due, day: date, commit: Commit | None, now: datetime) -> Standing:
+def status_of(due: Due, day: date, commit: FirstCommit | None, now: datetime) -> DeliveryStatus:
     """Of a partition that is due; MISSING also if it is broken."""
     if commit is not None:
-        return Standing.ON_TIME if commit.at <= due.deadline(day) else Standing.LATE
+        return DeliveryStatus.ON_TIME if commit.at <= due.deadline(day) else DeliveryStatus.LATE
     if now > due.deadline(day):
-        return Standing.MISSING
+        return DeliveryStatus.MISSING
     warn_at = due.warn_at(day)
-    return Standing.WARNED if warn_at is not None and now >= warn_at else Standing.NOT_DUE
+    return DeliveryStatus.WARNED if warn_at is not None and now >= warn_at else DeliveryStatus.NOT_DUE
 
 
-def judge(
+def delivery_of(
     table: str,
     due: Due,
     day: date,
-    commit: Commit | None,
+    commit: FirstCommit | None,
     timeline: Timeline,
     *,
     now: datetime,
@@ -103,26 +103,26 @@ def judge(
         timeline: only a miss is explained with it.
         usual_seconds: that other days took, see `usual_seconds`; None if nobody knows.
     """
-    deadline, standing = due.deadline(day), standing_of(due, day, commit, now)
-    if standing not in (Standing.LATE, Standing.MISSING):
+    deadline, status = due.deadline(day), status_of(due, day, commit, now)
+    if status not in (DeliveryStatus.LATE, DeliveryStatus.MISSING):
         return Delivery(
             table,
             day,
             deadline,
-            standing,
+            status,
             delivered=commit.at if commit else None,
             duration_seconds=commit.seconds if commit else None,
             run_id=commit.run_id if commit else None,
         )
     newest = max(timeline.attempts, key=lambda each: each.requested, default=None)
     if commit is None and newest is not None and newest.failed:
-        standing = Standing.BROKEN
+        status = DeliveryStatus.BROKEN
     cause, detail = _cause(_Clock(due, deadline), timeline, usual_seconds)
     return Delivery(
         table,
         day,
         deadline,
-        standing,
+        status,
         delivered=commit.at if commit else None,
         late_seconds=((commit.at if commit else now) - deadline).total_seconds(),
         duration_seconds=commit.seconds if commit else None,
@@ -132,7 +132,7 @@ def judge(
     )
 
 
-def usual_seconds(commits: Mapping[date, Commit], *, apart_from: date) -> float | None:
+def usual_seconds(commits: Mapping[date, FirstCommit], *, apart_from: date) -> float | None:
     """The median of the other days."""
     known = [each.seconds for day, each in commits.items() if day != apart_from and each.seconds is not None]
     return statistics.median(known) if known else None
@@ -189,7 +189,7 @@ def _cause(clock: _Clock, timeline: Timeline, usual: float | None) -> tuple[Caus
 
 
 def _delay(
-    clock: _Clock, asked: Sequence[Attempt], latest_start: datetime, ready: datetime | None, usual: float | None
+    clock: _Clock, asked: Sequence[RunAttempt], latest_start: datetime, ready: datetime | None, usual: float | None
 ) -> tuple[Cause, str]:
     """As `_cause`, when inputs were there and nothing failed."""
     since = "" if ready is None else f"; its inputs were there at {clock.words(ready)}"
@@ -216,14 +216,14 @@ def _came(clock: _Clock, at: datetime | None) -> str:
     return "is not there" if at is None else f"came at {clock.words(at)}"
 
 
-def _was_premature(attempt: Attempt, ready: datetime | None) -> bool:
+def _was_premature(attempt: RunAttempt, ready: datetime | None) -> bool:
     """It ended before there was anything to compute from."""
     return ready is not None and attempt.ended is not None and attempt.ended < ready
 
 
-def _requested(attempt: Attempt) -> datetime:
+def _requested(attempt: RunAttempt) -> datetime:
     return attempt.requested
 
 
-def _started(attempt: Attempt) -> datetime:
+def _started(attempt: RunAttempt) -> datetime:
     return attempt.started or _NEVER

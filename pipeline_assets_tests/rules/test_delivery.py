@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_assets.rules.delivery import (
+    FirstCommit,
+    RunAttempt,
+    Timeline,
+    day_counts,
+    delivery_of,
+    span,
+    status_of,
+    usual_seconds,
+)
 from pipeline_assets.rules.due import by
-from pipeline_assets.rules.judge import Attempt, Commit, Timeline, is_judged, judge, span, standing_of, usual_seconds
-from pipeline_assets.rules.sla import Cause, Delivery, Standing
+from pipeline_assets.rules.sla import Cause, Delivery, DeliveryStatus
 
 DAY = date(2026, 11, 19)
 DUE = by("06:00", timezone="UTC", warn="05:30")
@@ -25,14 +34,14 @@ def at(clock: str) -> datetime:
     return datetime.combine(DEADLINE.date(), time.fromisoformat(clock), UTC)
 
 
-def run(asked: str, started: str | None = None, ended: str | None = None, *, failed: bool = False) -> Attempt:
+def run(asked: str, started: str | None = None, ended: str | None = None, *, failed: bool = False) -> RunAttempt:
     """An attempt of that morning."""
     name = f"{asked.replace(':', '')}aaaaaaaaaa"
-    return Attempt(name, at(asked), at(started) if started else None, at(ended) if ended else None, failed)
+    return RunAttempt(name, at(asked), at(started) if started else None, at(ended) if ended else None, failed)
 
 
 def judged(
-    *attempts: Attempt,
+    *attempts: RunAttempt,
     inputs: dict[str, str | None] | None = None,
     came: str | None = None,
     now: datetime = NOON,
@@ -41,30 +50,30 @@ def judged(
     """The day, whose inputs came at 02:00 unless stated; runs usually take ten minutes."""
     arrived = {"events": "02:00"} if inputs is None else inputs
     timeline = Timeline({name: at(when) if when else None for name, when in arrived.items()}, attempts)
-    commit = Commit(at(came), 60.0, "cccccccccc") if came else None
-    return judge("sales", DUE, DAY, commit, timeline, now=now, usual_seconds=usual)
+    commit = FirstCommit(at(came), 60.0, "cccccccccc") if came else None
+    return delivery_of("sales", DUE, DAY, commit, timeline, now=now, usual_seconds=usual)
 
 
 @pytest.mark.parametrize(
     ("came", "now", "standing"),
     [
-        (None, "05:29:59", Standing.NOT_DUE),
-        (None, "05:30:00", Standing.WARNED),
-        (None, "06:00:00", Standing.WARNED),
-        (None, "06:00:01", Standing.MISSING),
-        ("02:00", "03:00", Standing.ON_TIME),
-        ("06:00:00", "12:00", Standing.ON_TIME),
-        ("06:00:01", "12:00", Standing.LATE),
+        (None, "05:29:59", DeliveryStatus.NOT_DUE),
+        (None, "05:30:00", DeliveryStatus.WARNED),
+        (None, "06:00:00", DeliveryStatus.WARNED),
+        (None, "06:00:01", DeliveryStatus.MISSING),
+        ("02:00", "03:00", DeliveryStatus.ON_TIME),
+        ("06:00:00", "12:00", DeliveryStatus.ON_TIME),
+        ("06:00:01", "12:00", DeliveryStatus.LATE),
     ],
 )
-def test_a_partition_stands_so(came: str | None, now: str, standing: Standing) -> None:
-    commit = Commit(at(came)) if came else None
+def test_a_partition_stands_so(came: str | None, now: str, status: DeliveryStatus) -> None:
+    commit = FirstCommit(at(came)) if came else None
 
-    assert standing_of(DUE, DAY, commit, at(now)) is standing
+    assert status_of(DUE, DAY, commit, at(now)) is status
 
 
 def test_without_a_warning_there_is_none() -> None:
-    assert standing_of(by("06:00", timezone="UTC"), DAY, None, at("05:59")) is Standing.NOT_DUE
+    assert status_of(by("06:00", timezone="UTC"), DAY, None, at("05:59")) is DeliveryStatus.NOT_DUE
 
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0, 3600.0])
@@ -79,7 +88,7 @@ def test_a_partition_on_time_has_no_cause() -> None:
     delivery = judged(run("05:00", "05:01", "05:30", failed=True), came="05:59", inputs={"events": None})
 
     assert delivery == Delivery(
-        "sales", DAY, DEADLINE, Standing.ON_TIME, at("05:59"), duration_seconds=60, run_id="cccccccccc"
+        "sales", DAY, DEADLINE, DeliveryStatus.ON_TIME, at("05:59"), duration_seconds=60, run_id="cccccccccc"
     )
 
 
@@ -199,8 +208,8 @@ def test_a_miss_has_this_cause(case: str) -> None:
 
 def test_times_in_a_sentence_are_those_of_the_clock_that_the_promise_was_made_on() -> None:
     due = by("06:00", timezone="Asia/Kathmandu")
-    asked = Attempt("aaaaaaaa", due.deadline(DAY) - timedelta(hours=3))
-    delivery = judge("sales", due, DAY, None, Timeline({}, [asked]), now=NOON, usual_seconds=None)
+    asked = RunAttempt("aaaaaaaa", due.deadline(DAY) - timedelta(hours=3))
+    delivery = delivery_of("sales", due, DAY, None, Timeline({}, [asked]), now=NOON, usual_seconds=None)
 
     assert delivery.detail == "Run aaaaaaaa, asked for at 03:00, had not started."
 
@@ -208,11 +217,11 @@ def test_times_in_a_sentence_are_those_of_the_clock_that_the_promise_was_made_on
 def test_a_missing_partition_is_broken_while_its_newest_run_has_failed() -> None:
     failed = run("05:50", "05:51", "06:30", failed=True)
 
-    assert judged(failed).standing is Standing.BROKEN
-    assert judged(failed, run("06:40", "06:41")).standing is Standing.MISSING
-    assert judged(run("06:40", "06:41"), failed).standing is Standing.MISSING, "in whatever order"
-    assert judged(run("05:50", "05:51")).standing is Standing.MISSING
-    assert judged(failed, came="06:50").standing is Standing.LATE
+    assert judged(failed).status is DeliveryStatus.BROKEN
+    assert judged(failed, run("06:40", "06:41")).status is DeliveryStatus.MISSING
+    assert judged(run("06:40", "06:41"), failed).status is DeliveryStatus.MISSING, "in whatever order"
+    assert judged(run("05:50", "05:51")).status is DeliveryStatus.MISSING
+    assert judged(failed, came="06:50").status is DeliveryStatus.LATE
 
 
 def test_the_run_of_a_miss_is_the_one_that_made_it_or_else_the_newest() -> None:
@@ -230,11 +239,11 @@ CLOCK = st.integers(1, 12 * 3600 - 1).map(lambda seconds: datetime(2026, 11, 20,
 
 
 @st.composite
-def attempts(draw: st.DrawFn) -> Attempt:
+def attempts(draw: st.DrawFn) -> RunAttempt:
     """Asked for, started, ended, in this order, or not."""
     asked, started, ended = sorted(draw(st.tuples(CLOCK, CLOCK, CLOCK)))
     far = draw(st.integers(0, 2))
-    return Attempt(
+    return RunAttempt(
         str(draw(st.integers(0, 99))),
         asked,
         started if far > 0 else None,
@@ -250,10 +259,10 @@ def attempts(draw: st.DrawFn) -> Attempt:
     came=st.none() | CLOCK.filter(lambda instant: instant > DEADLINE),
 )
 def test_every_miss_has_a_cause_and_what_happened_after_the_deadline_does_not_change_it(
-    inputs: dict[str, datetime | None], runs: list[Attempt], usual: float | None, came: datetime | None
+    inputs: dict[str, datetime | None], runs: list[RunAttempt], usual: float | None, came: datetime | None
 ) -> None:
-    commit = Commit(came) if came else None
-    whole = judge("sales", DUE, DAY, commit, Timeline(inputs, runs), now=NOON, usual_seconds=usual)
+    commit = FirstCommit(came) if came else None
+    whole = delivery_of("sales", DUE, DAY, commit, Timeline(inputs, runs), now=NOON, usual_seconds=usual)
     then = Timeline(
         {name: instant if instant and instant <= DEADLINE else None for name, instant in inputs.items()},
         [
@@ -270,7 +279,7 @@ def test_every_miss_has_a_cause_and_what_happened_after_the_deadline_does_not_ch
 
     assert whole.cause is not None
     assert whole.detail.endswith(".")
-    assert whole.cause == judge("sales", DUE, DAY, None, then, now=DEADLINE + SECOND, usual_seconds=usual).cause
+    assert whole.cause == delivery_of("sales", DUE, DAY, None, then, now=DEADLINE + SECOND, usual_seconds=usual).cause
     assert whole.late_seconds == ((came or NOON) - DEADLINE).total_seconds()
     if whole.cause is Cause.QUEUED or whole.cause is Cause.RUNNING_LONG or whole.cause is Cause.FAILED:
         assert any(each.requested <= DEADLINE for each in runs)
@@ -279,29 +288,29 @@ def test_every_miss_has_a_cause_and_what_happened_after_the_deadline_does_not_ch
 
 
 def test_a_new_table_is_not_judged_for_the_days_before_it() -> None:
-    assert not is_judged(DUE, DAY, None)
-    assert not is_judged(DUE, DAY, DEADLINE + SECOND)
-    assert not is_judged(DUE, DAY, DEADLINE)
-    assert is_judged(DUE, DAY, DEADLINE - SECOND)
+    assert not day_counts(DUE, DAY, None)
+    assert not day_counts(DUE, DAY, DEADLINE + SECOND)
+    assert not day_counts(DUE, DAY, DEADLINE)
+    assert day_counts(DUE, DAY, DEADLINE - SECOND)
 
 
 def test_a_promise_with_a_first_day_is_judged_from_that_day_on_however_new_the_table_is() -> None:
     due = by("06:00", timezone="UTC", since=DAY)
 
-    assert is_judged(due, DAY, None)
-    assert is_judged(due, DAY, NOON)
-    assert not is_judged(due, DAY - timedelta(days=1), None)
+    assert day_counts(due, DAY, None)
+    assert day_counts(due, DAY, NOON)
+    assert not day_counts(due, DAY - timedelta(days=1), None)
 
 
 def test_a_holiday_is_not_judged() -> None:
     due = by("06:00", timezone="UTC", holidays=[DAY])
 
-    assert not is_judged(due, DAY, DEADLINE - timedelta(days=9))
+    assert not day_counts(due, DAY, DEADLINE - timedelta(days=9))
 
 
 def test_what_is_usual_is_the_median_of_the_other_days() -> None:
-    def made(*seconds: float | None) -> dict[date, Commit]:
-        return {DAY + timedelta(days=n): Commit(NOON, each) for n, each in enumerate(seconds)}
+    def made(*seconds: float | None) -> dict[date, FirstCommit]:
+        return {DAY + timedelta(days=n): FirstCommit(NOON, each) for n, each in enumerate(seconds)}
 
     assert usual_seconds(made(900, 10, 20, 600), apart_from=DAY) == 20
     assert usual_seconds(made(900, 10, None, 20), apart_from=DAY) == 15

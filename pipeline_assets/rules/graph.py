@@ -1,13 +1,12 @@
-"""How far a change reaches: which days of which tables are made from days that are computed anew."""
+"""The graph of tables, and what is downstream of days that are computed anew."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from graphlib import TopologicalSorter
 
-from pipeline_assets.rules.calendar import days_between
 from pipeline_assets.rules.windows import Window
 
 
@@ -85,22 +84,3 @@ def days_to_compute(
                 wanted |= candidates.intersection(window.downstream_of(day))
         days[table.name] = sorted(wanted)
     return days
-
-
-def ranges_of(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Ascending days as (first, last) of each unbroken stretch."""
-    ranges: list[tuple[date, date]] = []
-    for day in days:
-        if ranges and len(days_between(ranges[-1][1], day)) == 2:  # noqa: PLR2004 - the last day and this one
-            ranges[-1] = (ranges[-1][0], day)
-        else:
-            ranges.append((day, day))
-    return ranges
-
-
-def parts_of(first: date, last: date, days: int | None) -> list[tuple[date, date]]:
-    """A stretch in parts of so many days, the last one shorter; whole if `days` is None."""
-    if days is None:
-        return [(first, last)]
-    starts = [first + timedelta(days=offset) for offset in range(0, (last - first).days + 1, days)]
-    return [(start, min(start + timedelta(days=days - 1), last)) for start in starts]

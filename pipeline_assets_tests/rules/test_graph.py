@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.rules.reach import Graph, Table, days_to_compute, ranges_of
+from pipeline_assets.partition import ranges_of
+from pipeline_assets.rules.graph import Graph, Table, days_to_compute
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
 
 FIRST = date(2026, 2, 26)

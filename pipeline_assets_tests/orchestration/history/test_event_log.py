@@ -15,10 +15,10 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph
-from pipeline_assets.orchestration.history.runs import IN_FLIGHT, running_spots
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT, running_partitions
 from pipeline_assets.orchestration.partition.frames import Result
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.accounting import Accounting
-from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.rules.windows import same_day
 from pipeline_assets_tests.orchestration.lake import DAYS, FIRST, ROW, SHOP, Lake, day, key, numbers
 
@@ -41,7 +41,7 @@ ASSETS: list[Any] = [LANDING, both, plain, *SHOP]
 
 
 @pytest.fixture
-def ledger(lake: Lake) -> EventLog:
+def event_log(lake: Lake) -> EventLog:
     return EventLog(lake.instance, daily_graph(dg.Definitions(ASSETS).resolve_asset_graph()))
 
 
@@ -52,11 +52,11 @@ def report(lake: Lake, table: str, number: int | str, metadata: Mapping[str, Any
     )
 
 
-def test_the_newest_record_of_each_day_says_digest_and_inputs(lake: Lake, ledger: EventLog) -> None:
+def test_the_newest_record_of_each_day_says_digest_and_inputs(lake: Lake, event_log: EventLog) -> None:
     for _ in range(2):
         assert lake.run(SHOP, 0, 3).success
 
-    found = ledger.made("totals", [day(number) for number in range(-1, 6)])
+    found = event_log.records("totals", [day(number) for number in range(-1, 6)])
 
     assert sorted(found) == [day(0), day(1), day(2), day(3)]
     for number in range(4):
@@ -64,42 +64,42 @@ def test_the_newest_record_of_each_day_says_digest_and_inputs(lake: Lake, ledger
         window = [each for each in range(number - 2, number + 1) if each >= 0]
         assert made.digest == lake.digest("totals", number)
         assert made.unchanged
-        assert made.made_from == {"visits": {day(each): lake.digest("visits", each) for each in window}}
-    assert ledger.made("totals", []) == {}
+        assert made.inputs == {"visits": {day(each): lake.digest("visits", each) for each in window}}
+    assert event_log.records("totals", []) == {}
 
 
-def test_what_an_asset_read_by_itself_is_in_the_record_of_each_of_its_tables(lake: Lake, ledger: EventLog) -> None:
+def test_what_an_asset_read_by_itself_is_in_the_record_of_each_of_its_tables(lake: Lake, event_log: EventLog) -> None:
     assert lake.run([both], 1).success
 
     for table in ("kept", "bad"):
-        assert ledger.made(table, [day(1)])[day(1)].made_from == {"landing": {day(1): "f1"}}
+        assert event_log.records(table, [day(1)])[day(1)].inputs == {"landing": {day(1): "f1"}}
 
 
-def test_a_plain_asset_s_record_says_when_its_step_began(lake: Lake, ledger: EventLog) -> None:
+def test_a_plain_asset_s_record_says_when_its_step_began(lake: Lake, event_log: EventLog) -> None:
     assert lake.run([both, plain], 1).success
 
-    read, made = ledger.made("kept", [day(1)])[day(1)], ledger.made("plain", [day(1)])[day(1)]
+    read, made = event_log.records("kept", [day(1)])[day(1)], event_log.records("plain", [day(1)])[day(1)]
 
-    assert made.made_from == {}
+    assert made.inputs == {}
     assert read.recorded_at <= made.began_at < made.recorded_at
     assert read.began_at == read.recorded_at, "what it was made from is known by digest"
 
 
-def test_of_a_source_the_newest_report_with_a_digest_counts(lake: Lake, ledger: EventLog) -> None:
+def test_of_a_source_the_newest_report_with_a_digest_counts(lake: Lake, event_log: EventLog) -> None:
     for metadata in ({"digest": "f1"}, {"digest": "f2"}, {}, {}):
         report(lake, "landing", 1, metadata)
     report(lake, "landing", 2, {})
 
-    found = ledger.made("landing", [day(1), day(2)])
+    found = event_log.records("landing", [day(1), day(2)])
 
     assert {each: made.digest for each, made in found.items()} == {day(1): "f2"}
 
 
-def test_a_table_that_is_computed_here_has_its_newest_record_digest_or_not(lake: Lake, ledger: EventLog) -> None:
+def test_a_table_that_is_computed_here_has_its_newest_record_digest_or_not(lake: Lake, event_log: EventLog) -> None:
     assert lake.run(SHOP, 1).success
     report(lake, "visits", 1, {})
 
-    assert ledger.made("visits", [day(1)])[day(1)].digest is None
+    assert event_log.records("visits", [day(1)])[day(1)].digest is None
 
 
 @pytest.mark.parametrize(
@@ -108,38 +108,38 @@ def test_a_table_that_is_computed_here_has_its_newest_record_digest_or_not(lake:
     ids=str,
 )
 def test_metadata_of_others_that_bears_our_names_is_not_taken_for_ours(
-    lake: Lake, ledger: EventLog, inputs: Any
+    lake: Lake, event_log: EventLog, inputs: Any
 ) -> None:
     value = dg.MetadataValue.json(inputs) if not isinstance(inputs, str | int) else inputs
     report(lake, "totals", 1, {"digest": 5, "inputs": value, "unchanged": "no"})
 
-    made = ledger.made("totals", [day(1)])[day(1)]
+    made = event_log.records("totals", [day(1)])[day(1)]
 
-    assert (made.digest, made.unchanged, made.made_from) == ("5", False, {})
+    assert (made.digest, made.unchanged, made.inputs) == ("5", False, {})
 
 
-def test_the_change_behind_a_rewrite_is_the_oldest_record_of_that_digest(lake: Lake, ledger: EventLog) -> None:
+def test_the_change_behind_a_rewrite_is_the_oldest_record_of_that_digest(lake: Lake, event_log: EventLog) -> None:
     for digest in "ABAABB":
         report(lake, "visits", 1, {"digest": digest})
-    newest = ledger.made("visits", [day(1)])[day(1)]
+    newest = event_log.records("visits", [day(1)])[day(1)]
 
-    changed = ledger.changed("visits", day(1))
+    changed = event_log.changed("visits", day(1))
 
     assert changed is not None
     assert changed.digest == newest.digest == "B"
     assert changed.event_id == newest.event_id - 1
-    assert ledger.changed("visits", day(2)) is None
+    assert event_log.changed("visits", day(2)) is None
 
 
-def test_a_wiped_asset_has_no_records(lake: Lake, ledger: EventLog) -> None:
+def test_a_wiped_asset_has_no_records(lake: Lake, event_log: EventLog) -> None:
     assert lake.run(SHOP, 0, 1).success
     lake.instance.wipe_assets([dg.AssetKey("visits")])
 
-    assert ledger.made("visits", [day(0), day(1)]) == {}
+    assert event_log.records("visits", [day(0), day(1)]) == {}
 
 
 def test_records_are_read_in_a_number_of_queries_that_does_not_grow(
-    lake: Lake, ledger: EventLog, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(40):
         report(lake, "visits", number, {"digest": "A"})
@@ -151,9 +151,9 @@ def test_records_are_read_in_a_number_of_queries_that_does_not_grow(
         return connect()
 
     monkeypatch.setattr(lake.instance.event_log_storage, "index_connection", counted)
-    assert len(ledger.made("visits", [day(number) for number in range(40)])) == 40
+    assert len(event_log.records("visits", [day(number) for number in range(40)])) == 40
     first = len(asked)
-    assert len(ledger.made("visits", [day(number) for number in range(40)])) == 40
+    assert len(event_log.records("visits", [day(number) for number in range(40)])) == 40
     assert 0 < first < 5
     assert len(asked) < 2 * first, "what was read is known"
 
@@ -176,26 +176,28 @@ RANGE = {"dagster/asset_partition_range_start": key(1), "dagster/asset_partition
 
 @pytest.mark.parametrize("status", list(dg.DagsterRunStatus), ids=str)
 def test_partitions_of_runs_that_have_not_ended_are_being_made(
-    lake: Lake, ledger: EventLog, status: dg.DagsterRunStatus
+    lake: Lake, event_log: EventLog, status: dg.DagsterRunStatus
 ) -> None:
     launched(lake, status, RANGE, "visits")
 
-    running = running_spots(lake.instance, ledger.graph)
+    running = running_partitions(lake.instance, event_log.graph)
 
-    assert running == ({Spot("visits", day(number)) for number in (1, 2, 3)} if status in IN_FLIGHT else set())
+    assert running == ({Partition("visits", day(number)) for number in (1, 2, 3)} if status in IN_FLIGHT else set())
 
 
-def test_what_a_run_makes_is_told_by_its_tags_and_its_selection(lake: Lake, ledger: EventLog) -> None:
-    def makes(tags: Mapping[str, str], *tables: str) -> set[Spot]:
+def test_what_a_run_makes_is_told_by_its_tags_and_its_selection(lake: Lake, event_log: EventLog) -> None:
+    def makes(tags: Mapping[str, str], *tables: str) -> set[Partition]:
         launched(lake, dg.DagsterRunStatus.STARTED, tags, *tables)
-        found = running_spots(lake.instance, ledger.graph)
+        found = running_partitions(lake.instance, event_log.graph)
         for run in lake.instance.get_runs():
             lake.instance.delete_run(run.run_id)
         return found
 
-    assert makes({"dagster/partition": key(2)}, "kept", "bad") == {Spot("bad", day(2))}, "one step"
-    assert makes({"dagster/partition": key(2)}, "bad") == {Spot("bad", day(2))}
-    assert makes({"dagster/partition": key(2)}) == {Spot(each, day(2)) for each in ("bad", "plain", "visits", "totals")}
+    assert makes({"dagster/partition": key(2)}, "kept", "bad") == {Partition("bad", day(2))}, "one step"
+    assert makes({"dagster/partition": key(2)}, "bad") == {Partition("bad", day(2))}
+    assert makes({"dagster/partition": key(2)}) == {
+        Partition(each, day(2)) for each in ("bad", "plain", "visits", "totals")
+    }
     assert makes({}, "visits") == set()
     assert makes({"dagster/partition": "2024-02-28-05:00"}, "visits") == set()
     assert makes({"dagster/partition": "eu|x"}, "visits") == set()
@@ -203,5 +205,5 @@ def test_what_a_run_makes_is_told_by_its_tags_and_its_selection(lake: Lake, ledg
     assert makes(RANGE, "unknown") == set()
 
 
-def test_days_far_from_any_history_cost_nothing(ledger: EventLog) -> None:
-    assert ledger.made("visits", [FIRST - timedelta(days=4000), FIRST + timedelta(days=4000)]) == {}
+def test_days_far_from_any_history_cost_nothing(event_log: EventLog) -> None:
+    assert event_log.records("visits", [FIRST - timedelta(days=4000), FIRST + timedelta(days=4000)]) == {}

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, window_of
-from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, SHOP, numbers
 

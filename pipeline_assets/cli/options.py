@@ -9,10 +9,10 @@ from typing import Any
 import click
 import dagster as dg
 
-from pipeline_assets.cli.opened import DAY, checked_range
+from pipeline_assets.cli.context import DAY, checked_range
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.backfill import Ask, Mode
-from pipeline_assets.rules.reach import Graph
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.settings import Settings
 
 MODES = ("full", "incremental", "selective", "stale", "missing", "failed")
@@ -27,7 +27,7 @@ FORMAT = click.option(
 )
 
 
-def asking(command: Callable[..., None]) -> Callable[..., None]:
+def plan_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options."""
     options = [
         click.option(

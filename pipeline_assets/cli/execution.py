@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from pipeline_assets.cli.opened import EXIT_FAILED, EXIT_INTERRUPTED, build, instance_folder
-from pipeline_assets.cli.planning import Project, end_outdated, folded
+from pipeline_assets.cli.context import EXIT_FAILED, EXIT_INTERRUPTED, build, instance_folder
+from pipeline_assets.cli.project import Project, end_outdated, folded
 from pipeline_assets.console import BackfillView
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.book import Book, Booked
-from pipeline_assets.orchestration.backfill.through_dagster import Backfill, RunningDagster
+from pipeline_assets.orchestration.backfill.book import Backfill, Book
+from pipeline_assets.orchestration.backfill.webserver import DagsterBackfill, RunningDagster
 
 LOOK_SECONDS = 1
 
@@ -30,7 +30,7 @@ def book_of(project: Project) -> Book:
     return Book(project.instance)
 
 
-def end_carrying_out(project: Project, book: Book, booked: Booked, form: str) -> None:
+def end_carrying_out(project: Project, book: Book, backfill: Backfill, form: str) -> None:
     """Do what is left of it, tell how it ended, and end with that status.
 
     Raises:
@@ -39,11 +39,11 @@ def end_carrying_out(project: Project, book: Book, booked: Booked, form: str) ->
     from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
 
     began = time.monotonic()
-    with book.hold(booked.backfill_id):
-        _check_code(project, booked)
-        carry = _through_dagster if booked.where == IN_DAGSTER else _in_process
-        stopped = carry(project, book, booked, form)
-    told = {**summary(project, book, booked), "took_seconds": round(time.monotonic() - began, 1)}
+    with book.hold(backfill.backfill_id):
+        _check_code(project, backfill)
+        carry = _through_dagster if backfill.where == IN_DAGSTER else _in_process
+        stopped = carry(project, book, backfill, form)
+    told = {**summary(project, book, backfill), "took_seconds": round(time.monotonic() - began, 1)}
     if form == "json":
         print_json(told)
     else:
@@ -54,7 +54,7 @@ def end_carrying_out(project: Project, book: Book, booked: Booked, form: str) ->
         sys.exit(EXIT_FAILED)
 
 
-def summary(project: Project, book: Book, booked: Booked) -> dict[str, Any]:
+def summary(project: Project, book: Book, backfill: Backfill) -> dict[str, Any]:
     """How far a backfill is, as the JSON of the commands has it.
 
         backfill_id, begun_at (ISO 8601), where (process, dagster), retries (backfill that it takes up, or null)
@@ -65,27 +65,28 @@ def summary(project: Project, book: Book, booked: Booked) -> dict[str, Any]:
 
     `pipeline backfill` and `retry` add took_seconds.
     """
-    from pipeline_assets.orchestration.backfill.standing import standing_of, state_of
+    from pipeline_assets.orchestration.backfill.progress import progress_of, status_of
 
-    standing = standing_of(project.instance, project.graph, booked)
-    planned = booked.file.plan
+    progress = progress_of(project.instance, project.graph, backfill)
+    planned = backfill.file.plan
     return {
-        "backfill_id": booked.backfill_id,
-        "begun_at": booked.begun_at.isoformat(timespec="seconds"),
-        "where": booked.where,
-        "retries": booked.retries,
-        "state": state_of(project.instance, book, booked, standing).value,
+        "backfill_id": backfill.backfill_id,
+        "begun_at": backfill.begun_at.isoformat(timespec="seconds"),
+        "where": backfill.where,
+        "retries": backfill.retries,
+        "state": status_of(project.instance, book, backfill, progress).value,
         "mode": planned.ask.mode.value,
         "tables": list(planned.order),
         "days": [[str(first), str(last)] for first, last in planned.ask.days],
         "reason": planned.ask.why,
-        "plan": booked.file.digest,
-        "planned": len(planned.spots()),
-        "done": len(standing.done),
-        "failed": len(standing.failed),
-        "left": len(standing.left),
+        "plan": backfill.file.digest,
+        "planned": len(planned.partitions()),
+        "done": len(progress.done),
+        "failed": len(progress.failed),
+        "left": len(progress.left),
         "failures": [
-            {"table": spot.table, "day": str(spot.day), "what": what} for spot, what in standing.failed.items()
+            {"table": partition.table, "day": str(partition.day), "what": what}
+            for partition, what in progress.failed.items()
         ],
     }
 
@@ -124,31 +125,31 @@ def _tell(told: Mapping[str, Any], *, stopped: bool) -> None:
         console.print(f"`pipeline backfill --resume --id {backfill_id}` goes on.")
 
 
-def _check_code(project: Project, booked: Booked) -> None:
+def _check_code(project: Project, backfill: Backfill) -> None:
     """A backfill is carried out by the code that it was planned for, to its end."""
     present = project.code_versions()
     moved = [
         f"{lead} was {version}, is {present.get(lead, 'no table any more')}"
-        for lead, version in booked.file.plan.code_versions.items()
+        for lead, version in backfill.file.plan.code_versions.items()
         if present.get(lead) != version
     ]
     if moved:
         end_outdated(
-            f"The code changed since backfill {booked.backfill_id} was planned:",
+            f"The code changed since backfill {backfill.backfill_id} was planned:",
             moved,
             "Half of it would be made by one version and half by the other; plan anew.",
         )
 
 
-def _in_process(project: Project, book: Book, booked: Booked, form: str) -> bool:
+def _in_process(project: Project, book: Book, backfill: Backfill, form: str) -> bool:
     """Carry it out here; true if it was stopped before its end."""
     from pipeline_assets.console import BackfillView
     from pipeline_assets.orchestration.backfill.in_process import OtherProcess, ThisProcess, carry_out
-    from pipeline_assets.orchestration.backfill.standing import standing_of
+    from pipeline_assets.orchestration.backfill.progress import progress_of
 
-    standing = standing_of(project.instance, project.graph, booked)
-    planned = {lead: len(booked.file.plan.days(lead)) for lead in booked.file.plan.order}
-    done = {lead: sum(spot.table == lead for spot in standing.done) for lead in planned}
+    progress = progress_of(project.instance, project.graph, backfill)
+    planned = {lead: len(backfill.file.plan.days(lead)) for lead in backfill.file.plan.order}
+    done = {lead: sum(partition.table == lead for partition in progress.done) for lead in planned}
     with ExitStack() as stack:
         view = stack.enter_context(BackfillView(planned, done, on_stderr=form == "json"))
         stopped = stack.enter_context(_stopping_on_interrupt())
@@ -157,15 +158,17 @@ def _in_process(project: Project, book: Book, booked: Booked, form: str) -> bool
             if event.table in planned:  # of tables that are computed together the leading one counts
                 view.day_done(event)
 
-        hands: list[Any] = [OtherProcess(build, instance_folder(), heard, stack) for _ in range(booked.parallel - 1)]
-        hands.append(ThisProcess(project.defs, project.instance, heard))
+        workers: list[Any] = [
+            OtherProcess(build, instance_folder(), heard, stack) for _ in range(backfill.parallel - 1)
+        ]
+        workers.append(ThisProcess(project.defs, project.instance, heard))
         dispatch = carry_out(
             project.graph,
             project.instance,
-            booked,
-            standing,
-            hands=hands,
-            stop=lambda: stopped() or book.is_cancelled(booked.backfill_id),
+            backfill,
+            progress,
+            workers=workers,
+            stop=lambda: stopped() or book.is_cancelled(backfill.backfill_id),
         )
     return not dispatch.is_over
 
@@ -191,61 +194,63 @@ def _stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
         os.close(terminal)
 
 
-def _through_dagster(project: Project, book: Book, booked: Booked, form: str) -> bool:
+def _through_dagster(project: Project, book: Book, backfill: Backfill, form: str) -> bool:
     """Have Dagster do it, and watch; true if it was cancelled. Whoever stops watching stops nothing."""
     from pipeline_assets.console import BackfillView
-    from pipeline_assets.orchestration.backfill.through_dagster import RunningDagster, State, parts
+    from pipeline_assets.orchestration.backfill.webserver import DagsterBackfillStatus, RunningDagster, parts
 
-    there, planned = RunningDagster(project.settings.dagster_url), booked.file.plan
+    there, planned = RunningDagster(project.settings.dagster_url), backfill.file.plan
     counts = {lead: len(planned.days(lead)) for lead in planned.order}
     launched = False
     try:
         with BackfillView(counts, dict.fromkeys(counts, 0), on_stderr=form == "json") as view:
             for number, targets in enumerate(parts(project.graph, planned), start=1):
-                if book.is_cancelled(booked.backfill_id):
+                if book.is_cancelled(backfill.backfill_id):
                     return True
-                dagster_id = _launch(project, there, booked, targets, number)
+                dagster_id = _launch(project, there, backfill, targets, number)
                 launched = True
                 view.say(f"Dagster's backfill {dagster_id}: {there.url.rstrip('/')}/runs/b/{dagster_id}")
                 told = _watched(there, dagster_id, targets, view)
                 if told.error:
                     view.say(f"Dagster says: {told.error}")
-                if told.state is not State.SUCCEEDED:
-                    return told.state is State.CANCELED
+                if told.status is not DagsterBackfillStatus.SUCCEEDED:
+                    return told.status is DagsterBackfillStatus.CANCELED
     except KeyboardInterrupt:
-        _say_it_goes_on(booked.backfill_id)
+        _say_it_goes_on(backfill.backfill_id)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except SettingsError:
         if launched:
-            _say_it_goes_on(booked.backfill_id)
+            _say_it_goes_on(backfill.backfill_id)
         raise
     return False
 
 
-def _launch(project: Project, there: RunningDagster, booked: Booked, targets: Mapping[str, Any], number: int) -> str:
+def _launch(
+    project: Project, there: RunningDagster, backfill: Backfill, targets: Mapping[str, Any], number: int
+) -> str:
     """One part; if it was launched before, it is not again."""
     from pipeline_assets.orchestration.history.tags import PLAN_TAG
     from pipeline_assets.report.plan_words import headline
 
-    planned = booked.file.plan
+    planned = backfill.file.plan
     return there.launch(
         project.graph,
         targets,
-        backfill_id=booked.backfill_id,
+        backfill_id=backfill.backfill_id,
         title=headline(planned),
         reason=planned.ask.why or planned.ask.mode.value,
-        tags={PLAN_TAG: booked.file.digest},
+        tags={PLAN_TAG: backfill.file.digest},
         force=planned.ask.force,
         part=number,
     )
 
 
-def _watched(there: RunningDagster, dagster_id: str, targets: Mapping[str, Any], view: BackfillView) -> Backfill:
+def _watched(there: RunningDagster, dagster_id: str, targets: Mapping[str, Any], view: BackfillView) -> DagsterBackfill:
     """How it ended, once it has."""
     while True:
         told = there.status(dagster_id)
         view.done({lead: told.tables[lead].done for lead in targets if lead in told.tables})
-        if told.state.has_ended:
+        if told.status.has_ended:
             return told
         time.sleep(LOOK_SECONDS)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from pipeline_assets.cli.opened import DAY, key_named, loaded, opened_instance
+from pipeline_assets.cli.context import DAY, key_named, load_project, opened_instance
 from pipeline_assets.errors import PartitionMissing
-from pipeline_assets.store import LocalStore, Partition
+from pipeline_assets.partition import Partition
+from pipeline_assets.store import LocalStore
 
 PREVIEW_ROWS = 5
 
@@ -22,9 +23,9 @@ PREVIEW_ROWS = 5
 def show(table: str, day: datetime | None, limit: int) -> None:
     """Print the head, history and row accounting of a table."""
     from pipeline_assets.orchestration.process import records_of
-    from pipeline_assets.store import Partition
+    from pipeline_assets.partition import Partition
 
-    _, store, defs = loaded()
+    _, store, defs = load_project()
     key = key_named(defs, table)
     days = store.days(table)
     if not days:
@@ -43,7 +44,7 @@ def _show_days(
     store: LocalStore, table: str, days: list[date], records: Mapping[date, Mapping[str, Any]], limit: int
 ) -> None:
     from pipeline_assets.console import console, grid
-    from pipeline_assets.store import Partition
+    from pipeline_assets.partition import Partition
     from pipeline_assets.store.parquet import row_count
 
     counts = [
@@ -111,10 +112,10 @@ def why(table: str, day: datetime) -> None:
     from pipeline_assets.console import console, grid
     from pipeline_assets.orchestration.changes.why import explain
 
-    _, _, defs = loaded()
+    _, _, defs = load_project()
     with opened_instance() as instance:
         found = explain(instance, defs, table, day.date())
-    console.print(f"{found.spot} is {found.state.value}. {' '.join(found.reasons)}", markup=False)
+    console.print(f"{found.partition} is {found.status.value}. {' '.join(found.reasons)}", markup=False)
     if found.record is None:
         console.print("It has no record.")
     else:
@@ -127,7 +128,7 @@ def why(table: str, day: datetime) -> None:
         ]
         console.print(grid(["newest record", ""], facts))
     rows: list[list[object]] = [
-        [str(each.spot), each.read or "not read", _since(each.read, each.now, rewritten=each.rewritten)]
+        [str(each.partition), each.read or "not read", _since(each.read, each.now, rewritten=each.rewritten)]
         for each in found.inputs
     ]
     if rows:
@@ -148,10 +149,10 @@ def _since(read: str | None, now: str | None, *, rewritten: bool) -> str:
 def rejects(day: datetime | None, limit: int) -> None:
     """Print rejected rows with their reasons."""
     from pipeline_assets.console import console, grid
-    from pipeline_assets.store import Partition
+    from pipeline_assets.partition import Partition
     from pipeline_assets.store.parquet import read_table
 
-    _, store, _ = loaded()
+    _, store, _ = load_project()
     table = "rejected_events"
     days = [day.date()] if day else store.days(table)
     counts: dict[str, int] = {}

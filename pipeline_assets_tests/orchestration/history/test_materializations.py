@@ -17,8 +17,8 @@ from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.history.materializations import newest, run_starts, with_ids
 from pipeline_assets.orchestration.partition.frames import Result
+from pipeline_assets.record import Record
 from pipeline_assets.rules.accounting import Accounting
-from pipeline_assets.rules.staleness import Made
 from pipeline_assets.rules.windows import same_day
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, SHOP, Lake, day, key, numbers
 
@@ -72,14 +72,14 @@ def report(lake: Lake, table: str, partition: str | None, **metadata: Any) -> No
     lake.instance.report_runless_asset_event(dg.AssetMaterialization(table, partition=partition, metadata=metadata))
 
 
-def told(lake: Lake) -> Mapping[str, Mapping[date, Made]]:
+def told(lake: Lake) -> Mapping[str, Mapping[date, Record]]:
     """What all ways of asking say of every table."""
     opaque: Any = Opaque(lake.instance)
     ways = [EventLog(lake.instance, GRAPH), EventLog(opaque, GRAPH)]
-    whole, public = ({table: each.all_made(table) for table in GRAPH.tables} for each in ways)
+    whole, public = ({table: each.all_records(table) for table in GRAPH.tables} for each in ways)
     assert whole == public
     for each in ways:
-        assert {table: each.made(table, LOOKED_AT) for table in GRAPH.tables} == whole
+        assert {table: each.records(table, LOOKED_AT) for table in GRAPH.tables} == whole
     return whole
 
 
@@ -101,7 +101,7 @@ def test_both_ways_say_the_same_of_what_runs_record(somewhere: Lake) -> None:
     }
     record, metadata = made["totals"][day(2)], somewhere.recorded("totals")[2][0]
     assert record.unchanged
-    assert record.made_from == {"visits": {day(each): somewhere.digest("visits", each) for each in range(3)}}
+    assert record.inputs == {"visits": {day(each): somewhere.digest("visits", each) for each in range(3)}}
     assert (record.digest, record.rows, record.size_bytes, record.seconds, record.code_version) == tuple(
         metadata[name] for name in ("digest", "dagster/row_count", "bytes", "seconds", "code_version")
     )

@@ -35,7 +35,7 @@ from pipeline_assets_tests.orchestration.lake import (
     visits,
 )
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

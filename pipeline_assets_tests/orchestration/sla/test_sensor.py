@@ -10,10 +10,10 @@ import pytest
 from dagster._core.test_utils import freeze_time
 
 from pipeline_assets.orchestration.asset.due import due_metadata
-from pipeline_assets.orchestration.sla.judging import sla_alerts, sla_sensor
+from pipeline_assets.orchestration.sla.sensor import sla_alerts, sla_sensor
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.due import by
-from pipeline_assets.rules.sla import Cause, Standing
+from pipeline_assets.rules.sla import Cause, DeliveryStatus
 from pipeline_assets_tests.orchestration.past import TIMEZONE, Past, at
 from pipeline_assets_tests.orchestration.promised import (
     DAYS,
@@ -57,17 +57,17 @@ def test_a_month_with_misses_of_each_cause_is_reported_down_to_the_number(past: 
     found = reported(past)
 
     assert misses(found["events"]) == {
-        3: (Standing.LATE, Cause.RUNNING_LONG, 5400),
-        29: (Standing.MISSING, Cause.UPSTREAM_LATE, 7 * 3600),
+        3: (DeliveryStatus.LATE, Cause.RUNNING_LONG, 5400),
+        29: (DeliveryStatus.MISSING, Cause.UPSTREAM_LATE, 7 * 3600),
     }
     assert misses(found["sales"]) == {
-        3: (Standing.LATE, Cause.UPSTREAM_LATE, 2400),
-        7: (Standing.LATE, Cause.QUEUED, 3900),
-        11: (Standing.LATE, Cause.FAILED, 10_800),
-        15: (Standing.LATE, Cause.NEVER_REQUESTED, 7500),
-        20: (Standing.LATE, Cause.RUNNING_LONG, 600),
-        27: (Standing.BROKEN, Cause.FAILED, 54 * 3600),
-        29: (Standing.MISSING, Cause.UPSTREAM_LATE, 6 * 3600),
+        3: (DeliveryStatus.LATE, Cause.UPSTREAM_LATE, 2400),
+        7: (DeliveryStatus.LATE, Cause.QUEUED, 3900),
+        11: (DeliveryStatus.LATE, Cause.FAILED, 10_800),
+        15: (DeliveryStatus.LATE, Cause.NEVER_REQUESTED, 7500),
+        20: (DeliveryStatus.LATE, Cause.RUNNING_LONG, 600),
+        27: (DeliveryStatus.BROKEN, Cause.FAILED, 54 * 3600),
+        29: (DeliveryStatus.MISSING, Cause.UPSTREAM_LATE, 6 * 3600),
     }
     sales = found["sales"]
     assert [each.day for each in sales.deliveries] == [day(number) for number in range(30)]

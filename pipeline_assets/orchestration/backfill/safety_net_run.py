@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,11 +19,11 @@ from dagster._core.definitions.selector import PartitionsByAssetSelector
 from dagster._core.execution.backfill import PartitionBackfill
 
 from pipeline_assets.orchestration.backfill.facts import FAILED_RUNS, facts_of
-from pipeline_assets.orchestration.backfill.through_dagster import PRIORITY, Targets, partitions_by_assets, parts
-from pipeline_assets.orchestration.backfill.under_way import spots_being_made
-from pipeline_assets.orchestration.history.failures import Judgement, judgements_of
+from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
+from pipeline_assets.orchestration.backfill.webserver import PRIORITY, Targets, partitions_by_assets, parts
+from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
 from pipeline_assets.orchestration.history.graph import daily_graph
-from pipeline_assets.orchestration.history.runs import spots_of_run
+from pipeline_assets.orchestration.history.runs import partitions_of_run
 from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
     PLAN_TAG,
@@ -31,10 +31,10 @@ from pipeline_assets.orchestration.history.tags import (
     REASON_TAG,
     SKIP_UNCHANGED_TAG,
 )
+from pipeline_assets.partition import Partition, days_in_words
 from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan, plan
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.plan_file import digest_of
-from pipeline_assets.rules.reach import Graph, ranges_of
-from pipeline_assets.rules.staleness import Spot
 from pipeline_assets.store import LocalStore
 from pipeline_assets.store.landing import Landing
 
@@ -43,7 +43,7 @@ LISTED_STRETCHES = 10
 """Of each table and reason, in the log."""
 
 
-class Missed:
+class SafetyNetRun:
     """What was missed by now: found, and a backfill of it started.
 
     Args:
@@ -59,12 +59,13 @@ class Missed:
     def plan(self, store: LocalStore, landing: Mapping[str, Landing]) -> Plan:
         """What is to be done, and is not being done."""
         # Before the facts: what ends in between has its records read, what does not is left alone.
-        busy = spots_being_made(self.instance, self.graph, self.assets)
+        busy = partitions_under_way(self.instance, self.graph, self.assets)
         facts = facts_of(self.instance, self.assets, store, landing)
         failed = failed_for_good(self.instance, self.graph, facts, self.now)
-        for what, spots in (("being made already", busy), ("failed, to be mended", failed)):
-            for lead in sorted({spot.table for spot in spots}):
-                self.tell(f"{what}: {lead} {_folded([spot.day for spot in spots if spot.table == lead])}")
+        for what, partitions in (("being made already", busy), ("failed, to be mended", failed)):
+            for lead in sorted({partition.table for partition in partitions}):
+                days = {each.day for each in partitions if each.table == lead}
+                self.tell(f"{what}: {lead} {_in_words(days)}")
         tables = tuple(lead for lead in self.graph.leads() if lead not in self.graph.sources)
         ask = Ask(Mode.INCREMENTAL, tables, (), REASON)
         return plan(self.graph, ask, replace(facts, held=frozenset(busy | failed)))
@@ -107,45 +108,45 @@ class Missed:
                     for each in partitions_by_assets(self.graph, targets)
                 ],
                 title="Safety net",
-                description=f"{REASON}: {'; '.join(f'{lead} {_folded(days)}' for lead, days in targets.items())}",
+                description=f"{REASON}: {'; '.join(f'{lead} {_in_words(days)}' for lead, days in targets.items())}",
                 run_config=None,
             )
         )
 
 
-def failed_for_good(instance: dg.DagsterInstance, graph: Graph, facts: Facts, now: datetime) -> set[Spot]:
+def failed_for_good(instance: dg.DagsterInstance, graph: Graph, facts: Facts, now: datetime) -> set[Partition]:
     """Failed partitions that would fail again, by leading tables.
 
     Their verdict is final, or asks to wait for longer; and no input has changed since.
     """
-    left, found = set(facts.failed), set[Spot]()
+    left, found = set(facts.failed), set[Partition]()
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_RUNS):
         if not left:
             break
         run = record.dagster_run
-        concerned = spots_of_run(graph, run) & left
-        judged = judgements_of(instance, run.run_id) if concerned else []
+        asked = partitions_of_run(graph, run) & left
+        failures = recorded_failures(instance, run.run_id) if asked else []
         began = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
-        for spot in concerned:
-            told = [each for each in judged if each.concerns(*spot)]
+        for partition in asked:
+            told = [each for each in failures if each.is_about(*partition)]
             if not told:
                 continue
-            left.discard(spot)
-            if not _may_retry(told, now) and not _has_newer_input(graph, facts, spot, began):
-                found.add(spot)
+            left.discard(partition)
+            if not _may_retry(told, now) and not _has_newer_input(graph, facts, partition, began):
+                found.add(partition)
     return found
 
 
-def _may_retry(told: Sequence[Judgement], now: datetime) -> bool:
+def _may_retry(told: Sequence[RecordedFailure], now: datetime) -> bool:
     return all(each.may_retry and (each.not_before is None or each.not_before <= now) for each in told)
 
 
-def _has_newer_input(graph: Graph, facts: Facts, spot: Spot, since: datetime) -> bool:
+def _has_newer_input(graph: Graph, facts: Facts, partition: Partition, since: datetime) -> bool:
     return any(
-        made.recorded_at > since and not made.unchanged
-        for name, window in graph.reads(spot.table)
-        for day in window.upstream_of(spot.day)
-        if (made := facts.made.get(name, {}).get(day)) is not None
+        current.recorded_at > since and not current.unchanged
+        for name, window in graph.reads(partition.table)
+        for day in window.upstream_of(partition.day)
+        if (current := facts.records.get(name, {}).get(day)) is not None
     )
 
 
@@ -161,14 +162,11 @@ def _sentences(planned: Plan) -> list[str]:
             days = [day for day, entry in entries.items() if (entry.action, entry.reason) == (action, reason)]
             because = entries[days[0]].because
             told.append(
-                f"{action} {lead} {_folded(days)} ({count} day{'s' if count > 1 else ''}): {reason}"
+                f"{action} {lead} {_in_words(days)} ({count} day{'s' if count > 1 else ''}): {reason}"
                 + (f", first because of {because}" if because else "")
             )
     return told
 
 
-def _folded(days: Sequence[date]) -> str:
-    spans = ranges_of(sorted(days))
-    shown = [str(first) if first == last else f"{first} to {last}" for first, last in spans[:LISTED_STRETCHES]]
-    more = f" and {len(spans) - len(shown)} more stretches" if len(spans) > len(shown) else ""
-    return ", ".join(shown) + more
+def _in_words(days: Collection[date]) -> str:
+    return days_in_words(days, at_most=LISTED_STRETCHES)

@@ -12,12 +12,12 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.cli.asking import ask_of
-from pipeline_assets.cli.opened import EXIT_OUTDATED, loaded, opened_instance
+from pipeline_assets.cli.context import EXIT_OUTDATED, load_project, opened_instance
+from pipeline_assets.cli.options import ask_of
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.backfill import Ask, Plan
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.plan_file import PlanFile
-from pipeline_assets.rules.reach import Graph
 from pipeline_assets.settings import Settings
 from pipeline_assets.store import LocalStore
 
@@ -51,11 +51,11 @@ class Project:
         """
         from pipeline_assets.definitions import landing_zones
         from pipeline_assets.orchestration.backfill.facts import facts_of
+        from pipeline_assets.partition import Partition, days_between
         from pipeline_assets.rules.backfill import Mode, plan
-        from pipeline_assets.rules.calendar import days_between, zone
-        from pipeline_assets.rules.staleness import Spot
+        from pipeline_assets.rules.calendar import zone
 
-        asked = [Spot(table, day) for table in ask.tables for span in ask.days for day in days_between(*span)]
+        asked = [Partition(table, day) for table in ask.tables for span in ask.days for day in days_between(*span)]
         facts = facts_of(
             self.instance,
             self.defs.resolve_asset_graph(),
@@ -77,11 +77,11 @@ class Project:
 
 
 @contextmanager
-def opened() -> Iterator[Project]:
+def open_project() -> Iterator[Project]:
     """Everything that commands about backfills need."""
     from pipeline_assets.orchestration.history.graph import daily_graph
 
-    settings, store, defs = loaded()
+    settings, store, defs = load_project()
     with opened_instance() as instance:
         yield Project(settings, store, defs, instance, daily_graph(defs.resolve_asset_graph()))
 

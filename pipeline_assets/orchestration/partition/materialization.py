@@ -20,7 +20,7 @@ PREVIEW_CELL_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Materialization:
     """Everything the project writes about one commit. Field names are the metadata keys that later readers rely on.
 
     A range keeps the records of all its days to its end, so there are no rows in them.
@@ -76,7 +76,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewritten:
+class Renewal:
     """A record that is written again as it was, as its partition needed no computing.
 
     Args:

@@ -32,7 +32,7 @@ class GivenPath(click.Path):
         return super().convert(Path(given_in or "", value), param, ctx)
 
 
-def loaded() -> tuple[Settings, LocalStore, dg.Definitions]:
+def load_project() -> tuple[Settings, LocalStore, dg.Definitions]:
     """As the environment says.
 
     Raises:
@@ -48,7 +48,7 @@ def loaded() -> tuple[Settings, LocalStore, dg.Definitions]:
 
 def build() -> dg.Definitions:
     """The definitions alone, for a process that is started to run some of them."""
-    return loaded()[2]
+    return load_project()[2]
 
 
 def instance_folder() -> Path:

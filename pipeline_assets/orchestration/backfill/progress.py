@@ -1,0 +1,93 @@
+"""What came of a backfill, read off the runs that carry its tag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import dagster as dg
+
+from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book
+from pipeline_assets.orchestration.backfill.under_way import NEWEST_BACKFILLS
+from pipeline_assets.orchestration.history.failures import recorded_failures, told_by_run
+from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run, recorded_partitions
+from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
+from pipeline_assets.partition import Partition
+from pipeline_assets.rules.graph import Graph
+
+
+class BackfillStatus(StrEnum):
+    """Of a backfill."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"  # it went through, and partitions failed
+    STOPPED = "stopped"  # partitions are left: `--resume` goes on
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a backfill is; partitions by the leading tables of their steps.
+
+    Args:
+        failed: with what they failed of; nobody has made them since, as far as this backfill goes.
+        left: neither done nor failed.
+        running: runs that have not ended, or never will, as their process is gone.
+    """
+
+    done: set[Partition] = field(default_factory=set)
+    failed: dict[Partition, str] = field(default_factory=dict)
+    left: set[Partition] = field(default_factory=set)
+    running: Sequence[dg.DagsterRun] = ()
+    runs: Sequence[dg.DagsterRun] = ()
+
+
+def progress_of(instance: dg.DagsterInstance, graph: Graph, backfill: Backfill) -> Progress:
+    """Read it."""
+    records = instance.get_run_records(dg.RunsFilter(tags={BACKFILL_TAG: backfill.backfill_id}), ascending=True)
+    runs = [record.dagster_run for record in records]
+    done, failed = set[Partition](), dict[Partition, str]()
+    for run in runs:
+        asked = partitions_of_run(graph, run)
+        made = asked if run.status is dg.DagsterRunStatus.SUCCESS else recorded_partitions(instance, graph, run.run_id)
+        done |= made
+        for partition in made:
+            failed.pop(partition, None)
+        if run.status is dg.DagsterRunStatus.FAILURE:
+            failures = recorded_failures(instance, run.run_id)
+            of_run = None if failures else told_by_run(instance, run.run_id)
+            for partition in asked - made:
+                told = next((each.reason for each in failures if each.is_about(*partition)), of_run)
+                if told is not None:  # else its worker died, which says nothing of the partition
+                    failed[partition] = told
+    planned = set(backfill.file.plan.partitions())
+    return Progress(
+        done & planned,
+        {partition: told for partition, told in sorted(failed.items()) if partition in planned},
+        planned - done - failed.keys(),
+        [run for run in runs if run.status in IN_FLIGHT],
+        runs,
+    )
+
+
+def status_of(instance: dg.DagsterInstance, book: Book, backfill: Backfill, progress: Progress) -> BackfillStatus:
+    """In one word."""
+    if not progress.left and not progress.failed:
+        return BackfillStatus.DONE
+    if book.is_held(backfill.backfill_id) or (
+        backfill.where == IN_DAGSTER and _is_open(instance, backfill.backfill_id)
+    ):
+        return BackfillStatus.RUNNING
+    if book.is_cancelled(backfill.backfill_id):
+        return BackfillStatus.CANCELLED
+    return BackfillStatus.FAILED if progress.failed else BackfillStatus.STOPPED
+
+
+def _is_open(instance: dg.DagsterInstance, backfill_id: str) -> bool:
+    """Dagster still has something to do for it."""
+    return any(
+        each.tags.get(BACKFILL_TAG) == backfill_id and each.status.value in ("REQUESTED", "CANCELING", "FAILING")
+        for each in instance.get_backfills(limit=NEWEST_BACKFILLS)
+    )
