@@ -262,7 +262,7 @@ def test_show_says_what_there_is_when_it_is_asked_for_what_there_is_not(pipeline
     pipeline("run")
     missing = pipeline("show", "events", "--day", "2026-01-01")
     assert missing.status == 2
-    assert "events/dt=2026-01-01 has not been computed" in missing.err
+    assert "events 2026-01-01 has not been computed" in missing.err
 
 
 def test_rejects_prints_file_line_rule_reason_and_row(pipeline: Pipeline, landed: Path) -> None:

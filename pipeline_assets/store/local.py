@@ -182,6 +182,7 @@ class LocalStore:
         Raises:
             StorageFull, StorageRefused: the file system's answer. Wrap what writes to the path in `explained`.
         """
+        check_table(partition.table)
         folder = self.root / "_staging" / partition.table
         with explained(str(partition)):
             _make_folder(folder)

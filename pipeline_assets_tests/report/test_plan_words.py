@@ -162,7 +162,7 @@ def test_a_skipped_partition_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spot", "mode", "said"),
+    ("partition", "mode", "said"),
     [
         (Partition("sales", FIRST), Mode.FULL, "sales was not asked for"),
         (Partition("events", FIRST - timedelta(days=1)), Mode.FULL, "its day was not asked for"),

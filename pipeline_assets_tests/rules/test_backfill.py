@@ -214,7 +214,7 @@ def test_what_lies_before_its_history_neither_holds_a_table_nor_is_among_the_hea
     assert list(planned.heads["events"]) == days(feb(20), LAST)
 
 
-@pytest.mark.parametrize("made_from", [{}, {"events": {feb(14): "digest"}}])
+@pytest.mark.parametrize("inputs", [{}, {"events": {feb(14): "digest"}}])
 def test_an_asset_that_may_have_read_days_before_its_history_is_affected_by_them(
     inputs: dict[str, dict[date, str]],
 ) -> None:

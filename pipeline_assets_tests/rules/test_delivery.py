@@ -55,7 +55,7 @@ def judged(
 
 
 @pytest.mark.parametrize(
-    ("came", "now", "standing"),
+    ("came", "now", "status"),
     [
         (None, "05:29:59", DeliveryStatus.NOT_DUE),
         (None, "05:30:00", DeliveryStatus.WARNED),

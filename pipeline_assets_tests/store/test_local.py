@@ -185,7 +185,15 @@ ESCAPING_TABLES = [
 def test_a_table_that_would_leave_the_root_or_meet_the_stores_own_folders_is_refused(
     store: LocalStore, table: str
 ) -> None:
-    for using in (lambda: Partition(table, DAY), lambda: store.days(table), lambda: store.sweep(table)):
+    one = Partition(table, DAY)
+    for using in (
+        lambda: store.version(one),
+        lambda: store.open(one),
+        lambda: store.history(one),
+        lambda: store.stage(one).__enter__(),
+        lambda: store.days(table),
+        lambda: store.sweep(table),
+    ):
         with pytest.raises(SettingsError, match="a table is named by letters"):
             using()
 
@@ -204,7 +212,7 @@ def test_of_two_writers_that_saw_the_same_head_the_second_is_told_and_leaves_not
     assert read(store) == b"winner"
     assert [commit.digest for commit in store.history(SALES)] == [digest_of(b"base")]
     assert staged_files([store.root]) == []
-    assert "sales/dt=2026-06-10" in str(conflict.value)
+    assert "sales 2026-06-10" in str(conflict.value)
     assert digest_of(b"winner") in str(conflict.value)
     assert "run the step again" in str(conflict.value)
 
@@ -606,7 +614,7 @@ def test_a_lock_held_by_a_stopped_process_ends_in_busy_and_that_process_may_go_o
         assert stopped.receive() == "locked"
         stopped.signal(signal.SIGSTOP)
 
-        with pytest.raises(StoreBusy, match=r"sales/dt=2026-06-10: locked by another process for more than 0\.1 s"):
+        with pytest.raises(StoreBusy, match=r"sales 2026-06-10: locked by another process for more than 0\.1 s"):
             publish_bytes(hurried, SALES, b"hurried", expected=saw)
         assert read(store) == b"base"
         assert publish_bytes(hurried, Partition("sales", LONG_AGO), b"another day", expected=None)
@@ -711,7 +719,7 @@ def test_a_limit_on_file_sizes_is_a_full_disk_and_leaves_the_old_commit(
         said = child.receive()
         assert child.wait() == 0
 
-    assert said.startswith("sales/dt=2026-06-10: ")
+    assert said.startswith("sales 2026-06-10: ")
     assert "Free some space" in said
     assert capfd.readouterr().err == ""
 

@@ -125,7 +125,7 @@ def test_a_dataframe_that_arrow_has_no_type_for_is_named(lake: Lake) -> None:
     def odd(day: date) -> pd.DataFrame:
         return pd.DataFrame({"n": [1, "two"]})
 
-    assert "odd/dt=2024-02-27: the DataFrame cannot be turned into Arrow" in failure(lake.run(odd))
+    assert "odd 2024-02-27: the DataFrame cannot be turned into Arrow" in failure(lake.run(odd))
 
 
 def test_a_record_batch_is_a_frame_too(lake: Lake) -> None:

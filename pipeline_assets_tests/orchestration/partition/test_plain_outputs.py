@@ -198,7 +198,7 @@ def test_rows_that_belong_to_no_day_of_the_range_keep_all_of_it_from_being_publi
 def test_a_stream_of_one_day_with_rows_of_another_is_refused(lake: Lake) -> None:
     batches = [pa.table({"on": [day(0)]}), pa.table({"on": [day(1)]})]
     told = failure(lake.run(plain(stream(*batches), column="on"), 0))
-    assert f"PartitionMismatch: plain/dt={key(0)}: 1 of 1 rows belong to another day than {key(0)}" in told
+    assert f"PartitionMismatch: plain {key(0)}: 1 of 1 rows belong to another day than {key(0)}" in told
     assert lake.days("plain") == []
 
 
@@ -226,9 +226,9 @@ def test_one_bad_day_of_a_mapping_neither_undoes_nor_hides_the_others(lake: Lake
     told = failure(lake.run(plain(frames, retry_policy=dg.RetryPolicy(max_retries=3)), 0, 3))
     assert told == (
         "plain: 2 of 4 days failed; 2 were committed and recorded.\n"
-        f"  {key(1)}: ContractBroken: plain/dt={key(1)}: a NoneType was returned; return a pandas.DataFrame, "
+        f"  {key(1)}: ContractBroken: plain {key(1)}: a NoneType was returned; return a pandas.DataFrame, "
         "pyarrow.Table, pyarrow.RecordBatch or pyarrow.RecordBatchReader\n"
-        f"  {key(3)}: ContractBroken: plain/dt={key(3)}: the DataFrame cannot be turned into Arrow: "
+        f"  {key(3)}: ContractBroken: plain {key(3)}: the DataFrame cannot be turned into Arrow: "
         "(\"Could not convert 'two' with type str: tried to convert to int64\", 'Conversion failed for column n with "
         "type object')"
     )
@@ -325,7 +325,7 @@ def test_a_plain_asset_that_returns_nothing_on_purpose_is_left_alone(lake: Lake)
 
 
 def test_a_plain_asset_that_forgot_to_return_is_told_so(lake: Lake) -> None:
-    assert f"plain/dt={key(0)}: a NoneType was returned; return a pandas.DataFrame" in failure(lake.run(plain(None)))
+    assert f"plain {key(0)}: a NoneType was returned; return a pandas.DataFrame" in failure(lake.run(plain(None)))
 
 
 def test_a_key_of_two_parts_ends_in_two_folders(lake: Lake) -> None:

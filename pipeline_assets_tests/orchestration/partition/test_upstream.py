@@ -89,7 +89,7 @@ def test_a_day_none_of_whose_inputs_has_been_computed_is_named_with_what_to_do(l
     lake.run(source, 0)
     result = lake.run([source, reader(window, {})], 0, 2, select=["reader"])
     told = failure(result)
-    assert f"PartitionMissing: source/dt={key(2)} has not been computed and is needed for {key(2)}." in told
+    assert f"PartitionMissing: source {key(2)} has not been computed and is needed for {key(2)}." in told
     assert f"Materialize source for {key(2)} first" in told
     assert 0 in lake.days("reader")
     assert 2 not in lake.days("reader")
@@ -102,7 +102,7 @@ def test_a_check_warns_of_days_that_were_made_from_windows_with_gaps(lake: Lake)
     (warned,) = [each for each in with_gap.get_asset_check_evaluations() if each.check_name == "inputs_complete"]
     assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert warned.metadata["days_failed"].value == [key(1), key(2)]
-    assert f"reader/dt={key(1)} was made without source of {key(1)}" in (warned.description or "")
+    assert f"reader {key(1)} was made without source of {key(1)}" in (warned.description or "")
     lake.run(source, 1)
     complete = lake.run([source, reader(trailing(days=3), {})], 0, 2, select=["reader"])
     assert [e.passed for e in complete.get_asset_check_evaluations() if e.check_name == "inputs_complete"] == [True]
