@@ -23,7 +23,8 @@ from benchmarks.measure import Figure, Target, compared, interleaved
 from benchmarks.write import commit_table
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
+from pipeline_assets_tests.support.commits import path_of
 
 ROWS, FEW, MANY = 100, 10, 3650
 ROUNDS = 60
@@ -52,9 +53,9 @@ def _table_of(days: int, root: Path) -> LocalStore:
     commit_table(store, event_rows(ROWS, seed=0))
     partition = Partition("wide_events", DAY)
     for ago in range(1, days):
-        copy = Path(store.uri(partition._replace(key=DAY - timedelta(days=ago))))
+        copy = Path(path_of(store, partition._replace(key=DAY - timedelta(days=ago))))
         copy.parent.mkdir()
-        shutil.copyfile(store.uri(partition), copy)
+        shutil.copyfile(path_of(store, partition), copy)
     return store
 
 

@@ -31,8 +31,9 @@ from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Action, Ask, Mode, Plan, plan
 from pipeline_assets.rules.graph import Graph
-from pipeline_assets.store import LocalStore
 from pipeline_assets.store.landing import LandingZone
+from pipeline_assets.store.local import LocalStore
+from pipeline_assets_tests.support.commits import path_of
 
 TABLES, ROUNDS = 8, 5
 NEWEST = """
@@ -141,9 +142,9 @@ def _eight_tables(folder: Path, first: date) -> dg.Definitions:
 def _publish(store: LocalStore, tables: Sequence[str], days: Sequence[date]) -> None:
     """Heads of all days: links to that of the last, whose size all the records tell."""
     for table in tables:
-        head = Path(store.uri(Partition(table, days[-1])))
+        head = Path(path_of(store, Partition(table, days[-1])))
         for day in days[:-1]:
-            link = Path(store.uri(Partition(table, day)))
+            link = Path(path_of(store, Partition(table, day)))
             link.parent.mkdir()
             os.link(head, link)
 

@@ -24,7 +24,10 @@ from benchmarks.measure import Figure, Target, compared, interleaved
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.partition.staging import StagedRows
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import LocalStore
+from pipeline_assets.record import Record
+from pipeline_assets.store import Store
+from pipeline_assets.store.local import LocalStore
+from pipeline_assets_tests.support.commits import path_of
 
 ROWS, ROUNDS = 1_000_000, 7
 TARGETS = (
@@ -51,21 +54,21 @@ def run() -> list[Figure]:
         print(compared(0.001, "ms", write_table_and_fsync=bare, our_commit=ours))
         bare_run, our_run = interleaved(ROUNDS, *_materialized(Path(name) / "dagster", tables))
         print("\n" + compared(0.001, "ms", bare_asset_materialized=bare_run, daily_asset_materialized=our_run))
-        sizes = plain.stat().st_size, (Path(store.uri(Partition("wide_events", DAY)))).stat().st_size
+        sizes = plain.stat().st_size, path_of(store, Partition("wide_events", DAY)).stat().st_size
         print(f"\nbytes: {sizes[0]:,} and {sizes[1]:,}")
     ratios = ours.best / bare.best, our_run.best / bare_run.best, sizes[1] / sizes[0]
     return [target.figure(ratio) for target, ratio in zip(TARGETS, ratios, strict=True)]
 
 
-def commit_table(store: LocalStore, table: pa.Table) -> None:
+def commit_table(store: Store, table: pa.Table) -> None:
     """What a daily_asset and the IO manager do with a frame."""
     partition = Partition("wide_events", DAY)
-    expected = store.version(partition)
+    seen = store.look([partition])[partition]
     with store.stage(partition) as staged:
         rows = StagedRows(staged, WIDE_EVENTS, "UTC")
         rows.write(table)
         rows.close()
-        if store.publish(staged, expected=expected).unchanged:
+        if store.publish(staged, Record(), seen=seen).unchanged:
             msg = "the benchmark wrote the same rows twice"
             raise AssertionError(msg)
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 
 import dagster as dg
 
@@ -21,13 +20,8 @@ from pipeline_assets.orchestration.changes.landing_sensor import landing_sensor,
 from pipeline_assets.orchestration.changes.upstream_sensor import upstream_sensor
 from pipeline_assets.orchestration.sla.on_time import on_time_check
 from pipeline_assets.orchestration.sla.sensor import sla_sensor
-from pipeline_assets.rules.symptoms import retry_after_seconds
-from pipeline_assets.settings import Settings, load_settings, project_root
-from pipeline_assets.store.http.landing import open_landing
+from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.store.landing import Landing
-
-SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_REQUESTS = 5, 60
-"""Of the landing sensor: at a folder; at a server, which is asked for every day of the look-back each time."""
 
 
 def build_definitions(settings: Settings, *, today: date | None = None) -> dg.Definitions:
@@ -41,7 +35,7 @@ def build_definitions(settings: Settings, *, today: date | None = None) -> dg.De
     """
     first_day = settings.first_day(today=today or settings.today())
     days = dg.DailyPartitionsDefinition(first_day.isoformat(), timezone=settings.timezone)
-    landing = _landing(settings)
+    landing = settings.open_landing()
     policy = (
         dg.BackfillPolicy.multi_run(settings.days_per_run) if settings.days_per_run else dg.BackfillPolicy.single_run()
     )
@@ -56,7 +50,7 @@ def build_definitions(settings: Settings, *, today: date | None = None) -> dg.De
     resources = {"io_manager": manager}
     watched = dg.Definitions(assets=tables, resources=resources)
     report = sla_report_asset(
-        watched, days=days, store=settings.store, dagster_url=settings.dagster_url, backfill_policy=policy
+        watched, days=days, store=manager.store(), dagster_url=settings.dagster_url, backfill_policy=policy
     )
     net = safety_net(
         watched,
@@ -81,17 +75,7 @@ def build_definitions(settings: Settings, *, today: date | None = None) -> dg.De
 
 def landing_zones(settings: Settings) -> dict[str, Landing]:
     """Where the files of each source table lie."""
-    return {LANDING: _landing(settings)}
-
-
-def _landing(settings: Settings) -> Landing:
-    token = settings.landing_token
-    return open_landing(
-        settings.landing,
-        cache=project_root() / ".data" / "http_landing",
-        token=token.get_secret_value() if token else None,
-        retry_after=retry_after_seconds,
-    )
+    return {LANDING: settings.open_landing()}
 
 
 def _sensors(
@@ -110,9 +94,7 @@ def _sensors(
             days=days,
             look_back_days=settings.look_back_days,
             default_status=status,
-            interval_seconds=(
-                SECONDS_BETWEEN_LOOKS if isinstance(settings.landing, Path) else SECONDS_BETWEEN_REQUESTS
-            ),
+            interval_seconds=landing.seconds_between_looks,
         ),
         upstream_sensor(selection=dg.AssetSelection.all(), default_status=status),
         sla_sensor(watched, default_status=status),

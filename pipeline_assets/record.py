@@ -24,12 +24,11 @@ class Record:
         size_bytes: of the commit's file.
         seconds: that it took.
         run_id: empty if no run made it.
-        contract: fingerprint of the contract that its rows keep.
         rows_read: from its inputs, as are the two that follow; None of a table that drops no rows.
     """
 
-    event_id: int
-    digest: str | None
+    event_id: int = 0
+    digest: str | None = None
     unchanged: bool = False
     inputs: Mapping[str, Mapping[date, str]] = field(default_factory=dict)
     recorded_at: datetime = NEVER
@@ -39,7 +38,6 @@ class Record:
     size_bytes: int | None = None
     seconds: float | None = None
     run_id: str = ""
-    contract: str | None = None
     rows_read: int | None = None
     rows_duplicate: int | None = None
     rows_rejected: int | None = None

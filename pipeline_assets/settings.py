@@ -29,8 +29,11 @@ from pydantic import (
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.calendar import zone
+from pipeline_assets.rules.symptoms import retry_after_seconds
+from pipeline_assets.store import Store, open_store
 from pipeline_assets.store.http.day_url import DayUrl, without_secrets
-from pipeline_assets.store.landing import LandingZone
+from pipeline_assets.store.http.landing import open_landing
+from pipeline_assets.store.landing import Landing
 
 PREFIX = "PIPELINE_"
 _COMING = ("POSTGRES_URL", "SLOT", "S3_ENDPOINT_URL")
@@ -148,18 +151,37 @@ class Settings(BaseModel):
             LandingError: the landing zone holds what is no day.
         """
         last = today - timedelta(days=1)
-        if self.start is None and isinstance(self.landing, str):
-            msg = (
-                f"{PREFIX}START is not set, and {PREFIX}LANDING is a URL, whose days cannot be listed. Set "
-                f"{PREFIX}START to the first day that it has."
-            )
-            raise SettingsError(msg)
         if self.start is None:
-            return min([*LandingZone(Path(self.landing)).days(), last])
+            landed = self.open_landing().days()
+            if landed is None:
+                msg = (
+                    f"{PREFIX}START is not set, and {PREFIX}LANDING is a URL, whose days cannot be listed. Set "
+                    f"{PREFIX}START to the first day that it has."
+                )
+                raise SettingsError(msg)
+            return min([*landed, last])
         if self.start > last:
             msg = f"{PREFIX}START={self.start} must be a day that is over; the last one in {self.timezone} is {last}"
             raise SettingsError(msg)
         return self.start
+
+    def open_landing(self) -> Landing:
+        """The landing zone.
+
+        Raises:
+            SettingsError: the template of its URL cannot be used.
+        """
+        token = self.landing_token
+        return open_landing(
+            self.landing,
+            cache=project_root() / ".data" / "http_landing",
+            token=token.get_secret_value() if token else None,
+            retry_after=retry_after_seconds,
+        )
+
+    def open_store(self) -> Store:
+        """The lake."""
+        return open_store(self.store, history=self.history)
 
     def today(self, now: Callable[[], datetime] | None = None) -> date:
         """The day that is not over yet, in the pipeline's zone."""

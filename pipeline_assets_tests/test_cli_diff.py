@@ -17,7 +17,7 @@ import pytest
 from pipeline_assets import cli
 from pipeline_assets.assets.daily_sales import DAILY_SALES
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.support.commits import publish_table
 
 FIRST = date(2026, 3, 1)

@@ -40,8 +40,8 @@ ORCHESTRATION = [
     "partition",
     "asset",
     "process",
-    "changes",
     "backfill",
+    "changes",
     "sla",
     "alerts",
 ]
@@ -170,6 +170,18 @@ def test_only_settings_read_the_environment() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
         if name != "pipeline_assets.settings"
+    ]
+
+    assert wrong == []
+
+
+def test_nothing_outside_of_store_names_a_kind_of_store_or_landing_zone() -> None:
+    kinds = ("local", "memory", "http", "landing.LandingZone", "protocol.hive_path", "protocol.FILE_NAME")
+    wrong = [
+        str(each)
+        for each in IMPORTS
+        if layer(each.importer) not in {"store", "settings"}
+        if any(each.is_of(f"pipeline_assets.store.{kind}") for kind in kinds)
     ]
 
     assert wrong == []

@@ -9,7 +9,6 @@ that is made again tells what is known by then, so the bytes may differ, and not
 import warnings
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -18,7 +17,8 @@ from pipeline_assets.orchestration.partition.materialization import table_schema
 from pipeline_assets.orchestration.sla.sensor import sla_report
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.sla import SlaReport
-from pipeline_assets.store.page import FOLDER, write_page
+from pipeline_assets.store import Store
+from pipeline_assets.store.protocol import page_path
 
 REPORT_DAYS = 30
 PAGE = "sla"
@@ -50,7 +50,7 @@ def sla_report_asset(
     watched: dg.Definitions,
     *,
     days: dg.DailyPartitionsDefinition,
-    store: Path,
+    store: Store,
     dagster_url: str,
     pages_url: str | None = None,
     cron: str = "15 8 * * *",
@@ -62,9 +62,9 @@ def sla_report_asset(
     Args:
         watched: the tables to report on. Runs in this process (tests, `pipeline run`) know no repository to ask.
         days: first day and time zone, also of `cron`.
-        store: folder of the lake; pages lie in it too, see `store.page`.
+        store: of the lake; pages lie in it too.
         dagster_url: where the Dagster UI is, for links to runs.
-        pages_url: where the folder `store/_reports` is served, if it is. Browsers follow no link from the UI to a file:
+        pages_url: where the folder `_reports` is served, if it is. Browsers follow no link from the UI to a file:
             without it the metadata has the page's path, to copy, and a summary with pictures.
         cron: after the deadlines of the day, so that it is judged.
         backfill_policy: days per run of a backfill; all in one run unless given.
@@ -80,12 +80,12 @@ def sla_report_asset(
             day = date.fromisoformat(key)
             first = max(day - timedelta(days=REPORT_DAYS - 1), days.start.date())
             report = sla_report(context.instance, watched, first, day, now=now())
-            page = write_page(store, PAGE, day, sla_page(report, dagster_url=dagster_url))
+            page = store.write_page(PAGE, day, sla_page(report, dagster_url=dagster_url))
             context.add_asset_metadata(
                 {
                     "headline": dg.MetadataValue.text(headline(report)),
                     "summary": dg.MetadataValue.md(sla_summary(report, dagster_url=dagster_url)),
-                    "page": _link(page, store, pages_url),
+                    "page": _link(page, day, pages_url),
                 },
                 partition_key=key,
             )
@@ -127,10 +127,10 @@ def rows_of(report: SlaReport) -> pa.Table:
     return SLA_REPORT.conform(pa.Table.from_pylist(rows, schema=SLA_REPORT.schema))
 
 
-def _link(page: Path, store: Path, pages_url: str | None) -> dg.UrlMetadataValue | dg.PathMetadataValue:
+def _link(uri: str, day: date, pages_url: str | None) -> dg.UrlMetadataValue | dg.PathMetadataValue:
     if pages_url is None:
-        return dg.MetadataValue.path(page)
-    return dg.MetadataValue.url(f"{pages_url}/{page.relative_to(store / FOLDER).as_posix()}")
+        return dg.MetadataValue.path(uri)
+    return dg.MetadataValue.url(f"{pages_url}/{page_path(PAGE, day)}")
 
 
 _AS_REPORTED = [

@@ -13,7 +13,7 @@ import dagster as dg
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.settings import Settings
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 
 # Heavy imports stand inside the commands: `pipeline --help` and a typing error answer at once.
 
@@ -32,7 +32,7 @@ class GivenPath(click.Path):
         return super().convert(Path(given_in or "", value), param, ctx)
 
 
-def load_project() -> tuple[Settings, LocalStore, dg.Definitions]:
+def load_project() -> tuple[Settings, Store, dg.Definitions]:
     """As the environment says.
 
     Raises:
@@ -40,10 +40,9 @@ def load_project() -> tuple[Settings, LocalStore, dg.Definitions]:
     """
     from pipeline_assets.definitions import build_definitions
     from pipeline_assets.settings import load_settings
-    from pipeline_assets.store import LocalStore
 
     settings = load_settings()
-    return settings, LocalStore(settings.store, history=settings.history), build_definitions(settings)
+    return settings, settings.open_store(), build_definitions(settings)
 
 
 def build() -> dg.Definitions:
@@ -86,13 +85,11 @@ def range_of(settings: Settings, first: datetime | None, last: datetime | None) 
     Raises:
         SettingsError: backwards, before the first day, or not over yet.
     """
-    from pipeline_assets.store.landing import LandingZone
-
     today = settings.today()
     start, newest = settings.first_day(today=today), today - timedelta(days=1)
-    # A URL cannot be listed: there every day that is over may have something.
-    listed = LandingZone(settings.landing).days() if isinstance(settings.landing, Path) else [newest]
-    landed = [day for day in listed if day <= newest]
+    listed = settings.open_landing().days()
+    # Where days cannot be listed every day that is over may have something.
+    landed = [newest] if listed is None else [day for day in listed if day <= newest]
     if not landed and not (first and last):
         msg = (
             f"{settings.landing} holds no day that is over. `pipeline demo` makes some, or point PIPELINE_LANDING at "

@@ -11,7 +11,7 @@ import click
 from pipeline_assets.cli.context import DAY, key_named, load_project, opened_instance
 from pipeline_assets.errors import PartitionMissing
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 
 PREVIEW_ROWS = 5
 
@@ -27,9 +27,9 @@ def show(table: str, day: datetime | None, limit: int) -> None:
 
     _, store, defs = load_project()
     key = key_named(defs, table)
-    days = store.days(table)
+    days = list(store.heads(table))
     if not days:
-        msg = f"{table} has no day yet in {store.root}; compute some with `pipeline run`"
+        msg = f"{table} has no day yet in {store.uri}; compute some with `pipeline run`"
         raise PartitionMissing(msg)
     with opened_instance() as instance:
         if day is None:
@@ -41,7 +41,7 @@ def show(table: str, day: datetime | None, limit: int) -> None:
 
 
 def _show_days(
-    store: LocalStore, table: str, days: list[date], records: Mapping[date, Mapping[str, Any]], limit: int
+    store: Store, table: str, days: list[date], records: Mapping[date, Mapping[str, Any]], limit: int
 ) -> None:
     from pipeline_assets.console import console, grid
     from pipeline_assets.partition import Partition
@@ -67,13 +67,13 @@ def _show_days(
     console.print(grid(names, rows, title=title if len(rows) == len(days) else f"{title}; the last {len(rows)}"))
 
 
-def _show_partition(store: LocalStore, partition: Partition, record: Mapping[str, Any]) -> None:
+def _show_partition(store: Store, partition: Partition, record: Mapping[str, Any]) -> None:
     from pipeline_assets.console import console, grid
     from pipeline_assets.store.parquet import read_table, row_count
 
     pinned = store.open(partition)
     if pinned is None:
-        days = store.days(partition.table)
+        days = list(store.heads(partition.table))
         msg = f"{partition} has not been computed; there are {len(days)} days, {days[0]} to {days[-1]}"
         raise PartitionMissing(msg)
     head = pinned.commit
@@ -154,7 +154,7 @@ def rejects(day: datetime | None, limit: int) -> None:
 
     _, store, _ = load_project()
     table = "rejected_events"
-    days = [day.date()] if day else store.days(table)
+    days = [day.date()] if day else list(store.heads(table))
     counts: dict[str, int] = {}
     rows: list[list[object]] = []
     for each in days:

@@ -19,7 +19,7 @@ from pipeline_assets.rules.backfill import Ask, Plan
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.plan_file import PlanFile
 from pipeline_assets.settings import Settings
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 
 LISTED = 20
 """Lines of failures or differences; the others are counted."""
@@ -30,7 +30,7 @@ class Project:
     """Settings, store, definitions, instance and graph, while a command runs."""
 
     settings: Settings
-    store: LocalStore
+    store: Store
     defs: dg.Definitions
     instance: dg.DagsterInstance
     graph: Graph

@@ -19,7 +19,7 @@ from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, RANGE_END, RANGE_START
 from pipeline_assets.partition import ranges_of
 from pipeline_assets.rules.graph import Table, days_to_compute
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetK
 
 
 def plan_range(
-    defs: dg.Definitions, keys: Sequence[dg.AssetKey], asked: Sequence[date], store: LocalStore
+    defs: dg.Definitions, keys: Sequence[dg.AssetKey], asked: Sequence[date], store: Store
 ) -> list[PlannedRun]:
     """The runs that compute `asked` days of the assets, and those existing days that read what is computed anew."""
     graph = daily_graph(defs.resolve_asset_graph())
@@ -94,7 +94,7 @@ def plan_range(
         for name in names
     ]
     existing = {
-        key.to_user_string(): {day for each in step for day in store.days(each.to_user_string())}
+        key.to_user_string(): {day for each in step for day in store.heads(each.to_user_string())}
         for step in steps
         for key in step
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import decimal
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +16,9 @@ import pyarrow as pa
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.partition import Partition
-from pipeline_assets.store.local import LocalStore, Pinned, explained
+from pipeline_assets.store import open_store
 from pipeline_assets.store.parquet import row_count
+from pipeline_assets.store.protocol import Pinned, Store
 from pipeline_assets.store.row_diff import (
     EXAMPLES,
     RowComparison,
@@ -154,24 +154,26 @@ class Lake:
         days: ascending, by table.
     """
 
-    store: LocalStore
+    store: Store
     days: Mapping[str, Sequence[date]]
 
 
-def open_lake(root: Path) -> Lake:
+def open_lake(uri: str | Path) -> Lake:
     """Look what a lake holds.
+
+    Args:
+        uri: as for `open_store`.
 
     Raises:
         SettingsError: it is not a folder, or holds no day of any table.
     """
-    if not root.is_dir():
-        msg = f"{root} is not a folder; name the folder of a lake, as in PIPELINE_STORE"
+    if "://" not in str(uri) and not Path(uri).is_dir():
+        msg = f"{uri} is not a folder; name the folder of a lake, as in PIPELINE_STORE"
         raise SettingsError(msg)
-    store = LocalStore(root)
-    with explained(str(root)):
-        days = {table: found for table in _tables(root) if (found := store.days(table))}
+    store = open_store(uri)
+    days = {table: list(found) for table in store.tables() if (found := store.heads(table))}
     if not days:
-        msg = f"{root} is no lake: there is no TABLE/dt=YYYY-MM-DD/data.parquet below it"
+        msg = f"{uri} is no lake: there is no TABLE/dt=YYYY-MM-DD/data.parquet below it"
         raise SettingsError(msg)
     return Lake(store, days)
 
@@ -194,8 +196,8 @@ def compare_lakes(
         SettingsError: both are one folder; neither has a table that is named, or a day of the range; a file cannot be
             read as Parquet.
     """
-    if base.store.root.samefile(other.store.root):
-        msg = f"{base.store.root} would be compared with itself; name another lake"
+    if base.store.uri == other.store.uri:
+        msg = f"{base.store.uri} would be compared with itself; name another lake"
         raise SettingsError(msg)
     known = sorted(base.days.keys() | other.days.keys())
     unknown = [table for table in tables or () if table not in known]
@@ -212,7 +214,7 @@ def compare_lakes(
     }
     if not any(asked.values()):
         span = f"from {first or 'the first'} to {last or 'the last'}"
-        msg = f"neither {base.store.root} nor {other.store.root} has a day {span} of {', '.join(asked)}"
+        msg = f"neither {base.store.uri} nor {other.store.uri} has a day {span} of {', '.join(asked)}"
         raise SettingsError(msg)
     with row_comparison() as rows:
         return [
@@ -221,9 +223,7 @@ def compare_lakes(
         ]
 
 
-def _compare_table(
-    base: LocalStore, other: LocalStore, rows: RowComparison, diff: TableDiff, days: Sequence[date]
-) -> TableDiff:
+def _compare_table(base: Store, other: Store, rows: RowComparison, diff: TableDiff, days: Sequence[date]) -> TableDiff:
     for day in days:
         partition = Partition(diff.table, day)
         with ExitStack() as stack:
@@ -240,7 +240,7 @@ def _compare_table(
     return diff
 
 
-def _pinned(stack: ExitStack, store: LocalStore, partition: Partition) -> Pinned | None:
+def _pinned(stack: ExitStack, store: Store, partition: Partition) -> Pinned | None:
     pinned = store.open(partition)
     if pinned is not None:
         stack.callback(pinned.close)
@@ -254,21 +254,6 @@ def _named(partition: Partition) -> Iterator[None]:
     except (pa.ArrowException, duckdb.Error) as error:
         msg = f"{partition}: it cannot be compared: {str(error).strip()}"
         raise SettingsError(msg) from error
-
-
-def _tables(root: Path) -> list[str]:
-    """Folders that hold a dt= folder, as names of tables. The store's own begin with an underscore."""
-    found = []
-    for folder, names, _ in os.walk(root, onerror=_raised):
-        days = [name for name in names if name.startswith("dt=")]
-        names[:] = sorted(name for name in names if name[0] not in "._" and name not in days)
-        if days and folder != str(root):
-            found.append(os.path.relpath(folder, root))
-    return found
-
-
-def _raised(error: OSError) -> None:
-    raise error  # else a folder that cannot be read would count as one without tables
 
 
 def _plus(one: float | Decimal, two: float | Decimal) -> int | float | Decimal:

@@ -13,10 +13,10 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -24,24 +24,41 @@ import pyarrow as pa
 import xxhash
 
 from pipeline_assets.errors import LandingError, LandingInProgress
+from pipeline_assets.store.files import HASH_CHUNK_BYTES, day_of
 
+MAGIC_BYTES = 4
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _HIDDEN = re.compile(r"[._].*|.*\.(tmp|temp|part|partial|inprogress|filepart|crdownload)|.*~", re.IGNORECASE)
 """Names that upload tools give to files that are not complete yet, and markers such as _SUCCESS."""
 DAY_IS_COMPLETE = "_SUCCESS"
 """A marker in the folder of a day: whoever delivers is done, even when there is no other file."""
-HASH_CHUNK_BYTES = 1 << 20
+CLOCKS_APART = timedelta(seconds=2)
+"""Between the file system that stamps landing files and the clock of runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class LandingFile:
-    """One landing file as it was when it was listed. `name` is its path below the landing zone."""
+    """One landing file as it was when it was listed.
+
+    Args:
+        name: its path below the landing zone.
+        stamp: another one, another content.
+        opened: gives its bytes, seekable.
+    """
 
     name: str
-    path: Path
     size_bytes: int
     stamp: tuple[int, int, int]
-    """Inode, mtime in nanoseconds, size: another stamp, another content."""
+    opened: Callable[[], BinaryIO] = field(repr=False, compare=False)
+
+    def open(self) -> BinaryIO:
+        """Open its bytes; the caller closes them."""
+        return self.opened()
+
+
+def opener_of(path: Path) -> Callable[[], BinaryIO]:
+    """What opens a file of this machine."""
+    return lambda: path.open("rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +76,30 @@ class Look:
     settled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LastChange:
+    """When something of a day last changed, by the clock of the landing zone."""
+
+    at: datetime
+    clocks_apart: timedelta = CLOCKS_APART
+
+    def is_before(self, moment: datetime) -> bool:
+        """True if it was for certain before a moment of another clock."""
+        return self.at < moment - self.clocks_apart
+
+
 class Landing(Protocol):
     """What the pipeline asks of a landing zone, wherever it is."""
 
-    def days(self) -> list[date]:
-        """Arrival days that have something, ascending."""
+    seconds_between_looks: int
+    """How long the sensor leaves it alone after it has asked for every day of its look-back."""
+
+    def days(self) -> list[date] | None:
+        """Arrival days that have something, ascending; None if that cannot be listed."""
+        ...
+
+    def last_change(self, day: date) -> LastChange | None:
+        """When something of the day last changed; None if nothing of it is there, or nobody can tell."""
         ...
 
     def files(self, day: date) -> list[LandingFile]:
@@ -94,6 +130,8 @@ class LandingZone:
         root: need not exist; there are no files then.
     """
 
+    seconds_between_looks = 5
+
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._checked: int | None = None
@@ -108,7 +146,7 @@ class LandingZone:
         for entry in _listed(self.root):
             if _HIDDEN.fullmatch(entry.name):
                 continue
-            day = _day_of(entry.name)
+            day = day_of(entry.name)
             if day is None or not entry.is_dir():
                 strange.append(str(entry))
             else:
@@ -147,8 +185,8 @@ class LandingZone:
             if not stat.S_ISREG(found.st_mode):
                 msg = f"{path}: not a file. The files of a day lie directly in its folder; move them there."
                 raise LandingError(msg)
-            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-            files.append(LandingFile(f"{path.parent.name}/{path.name}", path, found.st_size, stamp))
+            stamp, name = (found.st_ino, found.st_mtime_ns, found.st_size), f"{path.parent.name}/{path.name}"
+            files.append(LandingFile(name, found.st_size, stamp, opener_of(path)))
         return sorted(files, key=lambda file: file.name)
 
     def unfinished(self, day: date) -> list[str]:
@@ -163,7 +201,7 @@ class LandingZone:
         Raises:
             LandingInProgress: names the files.
         """
-        unsettled = [file.name for file in files if _open_for_writing(file.path)]
+        unsettled = [file.name for file in files if _open_for_writing(self.root / file.name)]
         unsettled += _changed(files, self.files(day))
         if unsettled:
             msg = (
@@ -183,14 +221,15 @@ class LandingZone:
         for file in files:
             content = xxhash.xxh3_128()
             try:
-                with file.path.open("rb", buffering=0) as opened:
+                with file.open() as opened:
                     while chunk := opened.read(HASH_CHUNK_BYTES):
                         content.update(chunk)
             except FileNotFoundError as error:
                 msg = f"{file.name}: was removed while it was read; run the day again"
                 raise LandingInProgress(msg) from error
             except OSError as error:
-                msg = f"{file.path}: {error.strerror}. This user must be able to read the files of the landing zone."
+                what = f"{self.root / file.name}: {error.strerror}"
+                msg = f"{what}. This user must be able to read the files of the landing zone."
                 raise LandingError(msg) from error
             whole.update(f"{file.name}\0{content.hexdigest()}\n".encode())
         return whole.hexdigest()
@@ -206,7 +245,7 @@ class LandingZone:
             return Look("", None, settled=True)
         listed = repr((marked, [(file.name, file.stamp) for file in files]))
         stamp = xxhash.xxh3_64_hexdigest(listed.encode())
-        if any(_open_for_writing(file.path) for file in files):
+        if any(_open_for_writing(self.root / file.name) for file in files):
             return Look(stamp, None, settled=False)
         if before is not None and before.stamp == stamp and before.fingerprint is not None:
             return before
@@ -217,8 +256,8 @@ class LandingZone:
         settled = not _changed(files, self._files(day))
         return Look(stamp, fingerprint if settled else None, settled)
 
-    def changed_ns(self, day: date) -> int | None:
-        """When something in the day's folder last changed, in nanoseconds since 1970; None without a folder.
+    def last_change(self, day: date) -> LastChange | None:
+        """When something in the day's folder last changed; None without a folder.
 
         By ctime: it tells of content, of names and of files that were moved or copied there with an older mtime, and
         nobody can set it back.
@@ -231,12 +270,13 @@ class LandingZone:
             with os.scandir(folder) as entries:
                 changed = [each for entry in entries if (each := _ctime_ns(entry)) is not None]
             # After the entries: one that was removed meanwhile shows here. A link to a folder may be another link now.
-            return max(*changed, folder.stat().st_ctime_ns, folder.lstat().st_ctime_ns)
+            newest_ns = max(*changed, folder.stat().st_ctime_ns, folder.lstat().st_ctime_ns)
         except FileNotFoundError:
             return None
         except OSError:
             self._files(day)  # says what is wrong
             raise
+        return LastChange(datetime.fromtimestamp(newest_ns / 1e9, UTC))
 
     def _check_folders(self) -> None:
         """Look at the names of the folders again when one was added or renamed: a range asks for many days."""
@@ -257,22 +297,24 @@ def _changed(before: Sequence[LandingFile], now: Sequence[LandingFile]) -> list[
 
 def is_parquet(file: LandingFile) -> bool:
     """True for Parquet content, whatever the file is named."""
-    return _magic(file).startswith(_PARQUET)
+    with file.open() as opened:
+        return opened.read(MAGIC_BYTES).startswith(_PARQUET)
 
 
-def open_decompressed(file: LandingFile) -> BinaryIO:
-    """The file's bytes, unpacked if its content is gzip or zstd, whatever it is named."""
-    magic = _magic(file)
-    if magic.startswith(_GZIP):
-        return cast("BinaryIO", gzip.open(file.path, "rb"))
-    if magic.startswith(_ZSTD):
-        return cast("BinaryIO", io.BufferedReader(pa.input_stream(str(file.path), compression="zstd")))
-    return file.path.open("rb")
-
-
-def _magic(file: LandingFile) -> bytes:
-    with file.path.open("rb") as opened:
-        return opened.read(4)
+@contextmanager
+def open_decompressed(file: LandingFile) -> Iterator[BinaryIO]:
+    """Give the file's bytes, unpacked if its content is gzip or zstd, whatever it is named."""
+    with file.open() as packed:
+        magic = packed.read(MAGIC_BYTES)
+        packed.seek(0)
+        if magic.startswith(_GZIP):
+            with gzip.open(packed, "rb") as unpacked:
+                yield cast("BinaryIO", unpacked)
+        elif magic.startswith(_ZSTD):
+            with pa.input_stream(packed, compression="zstd") as unpacked:
+                yield cast("BinaryIO", io.BufferedReader(unpacked))
+        else:
+            yield packed
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -294,15 +336,6 @@ def _ctime_ns(entry: os.DirEntry[str]) -> int | None:
         with suppress(FileNotFoundError):
             return entry.stat(follow_symlinks=follows).st_ctime_ns
     return None
-
-
-def _day_of(name: str) -> date | None:
-    prefix, _, text = name.partition("=")
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if prefix == "dt" and day.isoformat() == text else None
 
 
 def _open_for_writing(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The conformance kit: what this project expects of an IO manager for daily partitions, to run on one's own.
+"""The conformance kits: what this project expects of an IO manager and of a store, to run on one's own.
 
 Belongs here: promises as plain functions, without a test framework. Does not: tests of this project's own code.
 """

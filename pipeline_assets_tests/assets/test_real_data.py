@@ -20,7 +20,7 @@ from pipeline_assets.definitions import build_definitions
 from pipeline_assets.orchestration.process import execute, failures_of, plan_range, selected_keys
 from pipeline_assets.partition import days_between
 from pipeline_assets.settings import Settings
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.assets.landed import SOURCES
 
 pytestmark = pytest.mark.needs_shared_data

@@ -17,12 +17,18 @@ from pipeline_assets.orchestration.asset.due import due_metadata
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.due import by
-from pipeline_assets.store import LocalStore
-from pipeline_assets.store.page import page_path
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.parquet import read_table
+from pipeline_assets.store.protocol import PAGES, page_path
 from pipeline_assets_tests.report import reports
 
 START = date(2026, 1, 1)
+
+
+def page_file(root: Path, day: date) -> Path:
+    return root / PAGES / page_path("sla", day)
+
+
 DAYS = dg.DailyPartitionsDefinition(START.isoformat())
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 LATER = datetime.now(UTC) + timedelta(days=400)
@@ -95,7 +101,7 @@ def test_the_page_of_a_day_is_linked_from_its_metadata(tmp_path: Path, instance:
     metadata = run(asset_for(tmp_path), tmp_path, instance, START, START)[START.isoformat()]
 
     page = Path(metadata["page"])
-    assert page == page_path(tmp_path, "sla", START)
+    assert page == page_file(tmp_path, START)
     assert "visits kept its promise on 1 January 2026." in page.read_text(encoding="utf-8")
     assert metadata["summary"].startswith("**visits kept its promise")
 
@@ -111,7 +117,7 @@ def test_a_range_leaves_what_runs_of_single_days_leave(tmp_path: Path, instance:
     days = [START + timedelta(days=number) for number in range(3)]
     run(visits, tmp_path, instance, days[0], days[1])
     together = run(asset_for(tmp_path), tmp_path, instance, days[0], days[-1])
-    pages = [page_path(tmp_path, "sla", day).read_bytes() for day in days]
+    pages = [page_file(tmp_path, day).read_bytes() for day in days]
     tables = [rows(tmp_path, day) for day in days]
 
     for day in days:
@@ -119,7 +125,7 @@ def test_a_range_leaves_what_runs_of_single_days_leave(tmp_path: Path, instance:
         assert alone["unchanged"] is True
         assert alone["headline"] == together[day.isoformat()]["headline"]
     assert together.keys() == {day.isoformat() for day in days}
-    assert [page_path(tmp_path, "sla", day).read_bytes() for day in days] == pages
+    assert [page_file(tmp_path, day).read_bytes() for day in days] == pages
     assert [rows(tmp_path, day) for day in days] == tables
     assert [table[0]["missed_days"] for table in tables] == [0, 0, 1]
 
@@ -137,12 +143,12 @@ def test_a_day_that_is_made_again_tells_what_is_known_by_then(tmp_path: Path, in
 def test_without_a_due_table_there_is_an_empty_partition_and_a_page(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    asset = sla_report_asset(dg.Definitions(), days=DAYS, store=tmp_path, dagster_url="http://ui:3000")
+    asset = sla_report_asset(dg.Definitions(), days=DAYS, store=LocalStore(tmp_path), dagster_url="http://ui:3000")
     metadata = run(asset, tmp_path, instance, START, START)[START.isoformat()]
 
     assert rows(tmp_path, START) == []
     assert metadata["headline"] == "No table has a deadline"
-    assert page_path(tmp_path, "sla", START).exists()
+    assert page_file(tmp_path, START).exists()
 
 
 def test_rows_keep_the_contract_and_are_ordered_by_table() -> None:

@@ -43,7 +43,7 @@ from pipeline_assets.rules.calendar import day_bounds
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.windows import trailing
 from pipeline_assets.settings import load_settings
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.orchestration.backfill.checkout import HEADER, land
 from pipeline_assets_tests.orchestration.lake import FIRST, QUIET, Lake, day, key
 from pipeline_assets_tests.orchestration.sensors import Sensed, with_upstream_sensor

@@ -17,11 +17,13 @@ from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.orchestration.retry.step import Retrying
 from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.retry import VERDICTS
 from pipeline_assets.rules.windows import trailing
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 from pipeline_assets.store.parquet import PartitionWriter, read_table
+from pipeline_assets_tests.support.commits import days_of
 
 DAYS = dg.DailyPartitionsDefinition("2024-02-27")
 FIRST = date(2024, 2, 27)
@@ -66,7 +68,7 @@ class Lake:
         return Impatient(root=str(self.root))
 
     @property
-    def store(self) -> LocalStore:
+    def store(self) -> Store:
         return self.manager.store()
 
     def run(
@@ -116,15 +118,16 @@ class Lake:
     def put(self, table: str, number: int, rows: pa.Table) -> str:
         """Publish rows from outside of Dagster, over whatever is there; its digest."""
         partition = Partition(table, day(number))
+        seen = self.store.look([partition])[partition]
         with self.store.stage(partition) as staged:
             writer = PartitionWriter(staged, rows.schema)
             writer.write(rows)
             writer.close()
-            return self.store.publish(staged, expected=self.store.version(partition)).commit.digest
+            return self.store.publish(staged, Record(), seen=seen).commit.digest
 
     def days(self, table: str) -> list[int]:
         """Numbers of the days that have a commit."""
-        return [(each - FIRST).days for each in self.store.days(table)]
+        return [(each - FIRST).days for each in days_of(self.store, table)]
 
     def digest(self, table: str, number: int) -> str | None:
         """Digest of the head."""

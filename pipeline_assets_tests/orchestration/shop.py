@@ -13,8 +13,8 @@ from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.demo import write_days
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.process import execute, failures_of, plan_range, selected_keys
-from pipeline_assets.store import LocalStore
 from pipeline_assets.store.landing import LandingZone
+from pipeline_assets.store.local import LocalStore
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRST = date(2024, 3, 14)

@@ -15,10 +15,11 @@ from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.process import execute, failures_of, plan_range, selected_keys
 from pipeline_assets.rules.symptoms import retry_after_seconds
-from pipeline_assets.store import LocalStore
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import Landing, LandingZone
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.orchestration.lake import sha256, tables_of
+from pipeline_assets_tests.support.commits import days_of
 from pipeline_assets_tests.support.misbehaving_server import Answer, MisbehavingServer, misbehaving_server
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -73,12 +74,12 @@ def test_one_missing_day_of_sixty_fails_by_name_and_the_others_are_committed(
     (failure,) = computed(at(server, tmp_path / "cache"), lake, DAYS)
     assert f"{MISSING}.jsonl answered 404" in failure
     assert [each for each in DAYS if f"{each}.jsonl" in failure] == [MISSING]
-    assert LocalStore(lake).days("raw_events") == [day for day in DAYS if day != MISSING]
+    assert days_of(LocalStore(lake), "raw_events") == [day for day in DAYS if day != MISSING]
     assert len(server.seen()) == len(DAYS)  # a missing day is not asked for again
 
     server.script(f"/{MISSING}.jsonl", Answer(body=b"", etag='"none"'))
     assert computed(at(server, tmp_path / "cache"), lake, DAYS[40:43]) == []
-    assert LocalStore(lake).days("raw_events") == DAYS
+    assert days_of(LocalStore(lake), "raw_events") == DAYS
     again = [seen.headers["If-None-Match"] for seen in server.seen()[len(DAYS) :]]
     assert again == [f'"{DAYS[40]}"', None, f'"{DAYS[42]}"']
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.proofs.subject import Case, Subject
 from pipeline_assets_tests.support.commits import (
@@ -20,6 +20,7 @@ from pipeline_assets_tests.support.commits import (
     files_below,
     publish_table,
     staged_files,
+    version_of,
 )
 from pipeline_assets_tests.support.system_calls import Call, traced
 
@@ -32,7 +33,7 @@ def publish(root: Path, number: int, *, history: int) -> str:
     """Publish a commit; its digest, or the name of the error that it ended with."""
     store = LocalStore(root, history=history)
     try:
-        return publish_table(store, SALES, commit_rows(number), expected=store.version(SALES)).commit.digest
+        return publish_table(store, SALES, commit_rows(number), expected=version_of(store, SALES)).commit.digest
     except PipelineError as error:
         return type(error).__name__
 

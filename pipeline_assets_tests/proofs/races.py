@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 
 from pipeline_assets.errors import PartitionConflict
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.proofs.subject import Case, Subject
-from pipeline_assets_tests.support.commits import SALES, publish_bytes
+from pipeline_assets_tests.support.commits import SALES, publish_bytes, version_of
 from pipeline_assets_tests.support.processes import ANSWER_SECONDS, CONTEXT, running
 
 
@@ -35,7 +35,7 @@ def count_up(
     conflicts = 0
     barrier.wait()
     while len(wins) < wanted:
-        expected = store.version(SALES)
+        expected = version_of(store, SALES)
         pinned = store.open(SALES)
         number = 0 if pinned is None else int(bytes(pinned.file.read()).split()[0])
         base = None if pinned is None else pinned.commit.digest

@@ -46,8 +46,16 @@ def cut(ending: Literal["close", "reset", "hang"] = "close", after: int = CUT, *
 
 def content(files: list[LandingFile]) -> bytes:
     (file,) = files
-    assert file.size_bytes == file.path.stat().st_size
-    return file.path.read_bytes()
+    with file.open() as opened:
+        read = opened.read()
+    assert file.size_bytes == len(read)
+    return read
+
+
+def copy_below(folder: Path) -> Path:
+    """The one local copy of the day's file."""
+    (path,) = folder.rglob(f"{DAY}.csv")
+    return path
 
 
 def asked(server: MisbehavingServer, name: str, method: str = "GET") -> list[str | None]:

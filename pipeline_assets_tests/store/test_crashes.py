@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.store.commit import hive_path
+from pipeline_assets.store.protocol import hive_path
 from pipeline_assets_tests.proofs import kills
 from pipeline_assets_tests.proofs.crash_points import SCENES, calls_of
 from pipeline_assets_tests.support.commits import SALES

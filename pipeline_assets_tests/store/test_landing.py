@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -424,23 +424,27 @@ def test_whatever_happens_to_a_day_s_files_changes_the_time_of_its_last_change(
         (folder.parent / name).write_text("a")
     (folder / "link.csv").symlink_to(folder.parent / "target.csv")
     zone = LandingZone(folder.parent)
-    before = zone.changed_ns(DAY)
-    assert before is not None
-    while zone.changed_ns(DAY) == _stamped_now(folder.parent):  # the clock of the file system ticks slowly
+    before = changed(zone)
+    while changed(zone) == _stamped_now(folder.parent):  # the clock of the file system ticks slowly
         pass
 
     change(folder)
 
-    after = zone.changed_ns(DAY)
-    assert after is not None
+    after = changed(zone)
     assert after > before
-    assert zone.changed_ns(DAY) == after, "looking changes nothing"
+    assert changed(zone) == after, "looking changes nothing"
 
 
-def _stamped_now(folder: Path) -> int:
+def changed(zone: LandingZone) -> datetime:
+    change = zone.last_change(DAY)
+    assert change is not None
+    return change.at
+
+
+def _stamped_now(folder: Path) -> datetime:
     probe = folder / ".probe"
     probe.touch()
-    return probe.stat().st_ctime_ns
+    return datetime.fromtimestamp(probe.stat().st_ctime_ns / 1e9, UTC)
 
 
 def test_a_day_whose_folder_is_another_one_now_has_changed(folder: Path) -> None:
@@ -451,34 +455,33 @@ def test_a_day_whose_folder_is_another_one_now_has_changed(folder: Path) -> None
         (folder.parent / name / "a.csv").write_text(name)
     folder.rmdir()
     folder.symlink_to(folder.parent / "one")
-    before = zone.changed_ns(DAY)
-    assert before is not None
+    before = changed(zone)
     while before >= _stamped_now(folder.parent):
         pass
     folder.unlink()
     folder.symlink_to(folder.parent / "two")
 
-    assert (zone.changed_ns(DAY) or 0) > before
+    assert changed(zone) > before
 
 
 def test_a_day_without_a_folder_has_never_changed(folder: Path) -> None:
     folder.rmdir()
     zone = LandingZone(folder.parent)
-    assert zone.changed_ns(DAY) is None
+    assert zone.last_change(DAY) is None
     folder.symlink_to("nowhere")
-    assert zone.changed_ns(DAY) is None
+    assert zone.last_change(DAY) is None
 
 
 def test_a_day_that_cannot_be_listed_is_an_error_that_says_where(folder: Path) -> None:
     zone = LandingZone(folder.parent)
     (folder / "gone").symlink_to("nowhere")
-    assert zone.changed_ns(DAY) is not None
+    assert zone.last_change(DAY) is not None
     (folder / "loop").symlink_to("loop")
     with pytest.raises(LandingError, match=rf"dt={DAY}/(loop|gone)"):
-        zone.changed_ns(DAY)
+        zone.last_change(DAY)
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
     folder.touch()
     with pytest.raises(LandingError, match=rf"dt={DAY}: not a folder"):
-        zone.changed_ns(DAY)
+        zone.last_change(DAY)

@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.errors import StorageRefused
-from pipeline_assets.store import LocalStore
-from pipeline_assets.store.page import page_path, write_page
+from pipeline_assets.store.local import LocalStore
+from pipeline_assets.store.protocol import PAGES, page_path
+from pipeline_assets_tests.support.commits import days_of
 
 DAY = date(2026, 11, 20)
+
+
+def page_file(root: Path) -> Path:
+    return root / PAGES / page_path("sla", DAY)
+
+
+def write_page(root: Path, name: str, day: date, page: str) -> Path:
+    return Path(LocalStore(root).write_page(name, day, page))
 
 
 def files(root: Path) -> list[str]:
@@ -22,9 +31,9 @@ def files(root: Path) -> list[str]:
 def test_a_page_lies_at_a_stable_place_that_no_table_can_have(tmp_path: Path) -> None:
     written = write_page(tmp_path, "sla", DAY, "<p>é</p>")
 
-    assert written == page_path(tmp_path, "sla", DAY) == tmp_path / "_reports/sla/dt=2026-11-20/sla.html"
+    assert written == page_file(tmp_path) == tmp_path / "_reports/sla/dt=2026-11-20/sla.html"
     assert written.read_bytes() == "<p>é</p>".encode()
-    assert LocalStore(tmp_path).days("sla") == []
+    assert days_of(LocalStore(tmp_path), "sla") == []
 
 
 def test_a_page_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
@@ -55,7 +64,7 @@ def test_a_page_that_cannot_be_finished_leaves_the_one_before_and_nothing_else(
         write_page(tmp_path, "sla", DAY, "second")
 
     assert files(tmp_path) == ["_reports/sla/dt=2026-11-20/sla.html"]
-    assert page_path(tmp_path, "sla", DAY).read_text() == "first"
+    assert page_file(tmp_path).read_text() == "first"
 
 
 def test_a_store_that_is_no_folder_is_told(tmp_path: Path) -> None:

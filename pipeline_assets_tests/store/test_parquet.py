@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.contract import Column, Contract
-from pipeline_assets.store import LocalStore, Staged, parquet
+from pipeline_assets.store import parquet
+from pipeline_assets.store.local import LocalStore
+from pipeline_assets.store.local.store import StagedFile
 from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_table, row_count, uncompressed_bytes
-from pipeline_assets_tests.support.commits import DAY, SALES, commit_rows, overwrite, publish_table
+from pipeline_assets_tests.support.commits import DAY, SALES, commit_rows, overwrite, publish_table, version_of
 from pipeline_assets_tests.support.properties import examples
 from pipeline_assets_tests.support.tables import KINDS, NEIGHBOURS, cuts, pieces, relaid, tables
 
@@ -34,7 +36,7 @@ def bytes_of(batches: Iterable[pa.Table], schema: pa.Schema, **options: Any) -> 
     """The file that the batches end in."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "staged.parquet"
-        writer = PartitionWriter(Staged(SALES, path), schema, **options)
+        writer = PartitionWriter(StagedFile(SALES, path), schema, **options)
         for batch in batches:
             writer.write(batch)
         writer.close()
@@ -176,7 +178,7 @@ def test_a_stream_of_batches_holds_the_rows_of_all_row_groups(monkeypatch: pytes
 
 
 def test_the_writer_counts_the_rows_that_are_in_the_file(tmp_path: Path) -> None:
-    writer = PartitionWriter(Staged(SALES, tmp_path / "staged.parquet"), pa.schema([("n", pa.int64())]))
+    writer = PartitionWriter(StagedFile(SALES, tmp_path / "staged.parquet"), pa.schema([("n", pa.int64())]))
     for rows in (3, 0, 4):
         writer.write(pa.table({"n": pa.array(range(rows), pa.int64())}))
     writer.close()
@@ -224,7 +226,7 @@ def lake(tmp_path: Path) -> Path:
     for day in DAYS:
         partition = Partition("sales", day)
         overwrite(store, partition, b"what was there before")
-        publish_table(store, partition, everyday_rows(day), expected=store.version(partition))
+        publish_table(store, partition, everyday_rows(day), expected=version_of(store, partition))
     (store.root / "_staging" / "sales" / "2026-06-10.left.parquet").write_bytes(b"half")
     assert len(list(store.root.glob("_history/sales/*/*.parquet"))) == len(DAYS)
     return store.root

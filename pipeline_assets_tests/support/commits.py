@@ -9,33 +9,53 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import LocalStore, Published, Version
+from pipeline_assets.record import Record
+from pipeline_assets.store import Published, Seen, Store, Version
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.parquet import PartitionWriter
+from pipeline_assets.store.protocol import FILE_NAME, hive_path
 
 DAY = date(2026, 6, 10)
 SALES = Partition("sales", DAY)
 COMMIT_ROWS = 500
 
 
-def publish_bytes(store: LocalStore, partition: Partition, data: bytes, *, expected: Version | None) -> Published:
+def version_of(store: Store, partition: Partition) -> Version | None:
+    """What the store sees of the partition now."""
+    return store.look([partition])[partition].version
+
+
+def days_of(store: Store, table: str) -> list[date]:
+    """Days of the table that have a commit, ascending."""
+    return list(store.heads(table))
+
+
+def path_of(store: Store, partition: Partition) -> Path:
+    """Where the file of the partition lies, or will lie, on this machine's disk."""
+    assert isinstance(store, LocalStore)
+    return store.root / hive_path(partition) / FILE_NAME
+
+
+def publish_bytes(store: Store, partition: Partition, data: bytes, *, expected: Version | None) -> Published:
     """Stage the bytes and publish them over `expected`."""
     with store.stage(partition) as staged:
-        staged.path.write_bytes(data)
-        return store.publish(staged, expected=expected)
+        with staged.sink() as sink:
+            sink.write(data)
+        return store.publish(staged, Record(), seen=Seen(expected))
 
 
-def overwrite(store: LocalStore, partition: Partition, data: bytes) -> Published:
+def overwrite(store: Store, partition: Partition, data: bytes) -> Published:
     """Publish the bytes over whatever is there."""
-    return publish_bytes(store, partition, data, expected=store.version(partition))
+    return publish_bytes(store, partition, data, expected=version_of(store, partition))
 
 
-def publish_table(store: LocalStore, partition: Partition, rows: pa.Table, *, expected: Version | None) -> Published:
+def publish_table(store: Store, partition: Partition, rows: pa.Table, *, expected: Version | None) -> Published:
     """Write the rows as Parquet and publish them over `expected`."""
     with store.stage(partition) as staged:
         writer = PartitionWriter(staged, rows.schema)
         writer.write(rows)
         writer.close()
-        return store.publish(staged, expected=expected)
+        return store.publish(staged, Record(), seen=Seen(expected))
 
 
 def commit_rows(number: int) -> pa.Table:
@@ -52,8 +72,9 @@ def commit_number(rows: pa.Table) -> int:
 
 
 def files_below(root: Path) -> set[str]:
-    """Every file below a folder, as paths relative to it."""
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    """Every file below a folder, as paths relative to it; but for records, of which each partition has one."""
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    return {each for each in found if not each.startswith("_records/")}
 
 
 def staged_files(roots: Iterable[Path]) -> list[Path]:

@@ -77,7 +77,7 @@ def _readable(file: LandingFile) -> Iterator[None]:
 
 
 def _format(file: LandingFile) -> str:
-    name = file.path.name.lower()
+    name = file.name.lower()
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)
     if name.endswith(_CSV):

@@ -15,12 +15,14 @@ from pipeline_assets.store.landing import LandingFile
 
 def parquet_columns(file: LandingFile) -> list[str]:
     """Column names."""
-    return distinct(pq.read_schema(file.path).names, file)
+    with file.open() as opened:
+        return distinct(pq.read_schema(opened).names, file)
 
 
 def read_parquet(file: LandingFile, wanted: set[str]) -> Iterator[RowBatch]:
     """The rows; they have no line."""
-    with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:  # see store/parquet.py
+    # see store/parquet.py
+    with file.open() as opened, pq.ParquetFile(opened, pre_buffer=False, buffer_size=1 << 20) as parquet:
         for batch in parquet.iter_batches(BATCH_ROWS):
             batch.validate(full=True)
             names = batch.schema.names

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 
@@ -28,8 +28,9 @@ from pipeline_assets.orchestration.partition.upstream import Inputs, Read, Upstr
 from pipeline_assets.orchestration.retry.attempts import Earlier, note, recall
 from pipeline_assets.orchestration.retry.step import Step
 from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
 from pipeline_assets.rules.windows import same_day
-from pipeline_assets.store import LocalStore, Version
+from pipeline_assets.store import Seen, Store
 
 LOG_EVERY_SECONDS = 5.0
 NOTE_EVERY_SECONDS = 1.0
@@ -42,7 +43,7 @@ class DailyRun:
 
     spec: DailySpec
     context: dg.AssetExecutionContext
-    store: LocalStore
+    store: Store
     upstreams: Mapping[str, Upstream]
     days: Sequence[date]
     history: tuple[date, date]
@@ -54,7 +55,7 @@ class DailyRun:
     _outcome: Outcome[dict[str, Materialization | Renewal]] = field(init=False)
     _findings: Findings = field(init=False)
     _audit: Audit = field(init=False)
-    _expected: dict[Partition, Version | None] = field(default_factory=dict)
+    _seen: Mapping[Partition, Seen] = field(default_factory=dict)
     _noted: set[date] = field(default_factory=set)
     _unchanged: Unchanged = field(init=False)
     _heads: dict[str, Upstream] = field(init=False)
@@ -117,9 +118,9 @@ class DailyRun:
         """Before any input is read: who commits after this moment knew more than this run does."""
         for table in self.spec.contracts:
             self.store.sweep("/".join(self.spec.asset_keys[table].path))
-            for day in self.days:
-                partition = self.spec.partition(table, day)
-                self._expected[partition] = self.store.version(partition)
+        self._seen = self.store.look(
+            self.spec.partition(table, day) for table in self.spec.contracts for day in self.days
+        )
 
     def _recall(self) -> None:
         """Days that earlier attempts of this step settled are not computed again."""
@@ -240,7 +241,7 @@ class DailyRun:
 
     def _commit(self, day: date) -> dict[str, Materialization]:
         """Compute, stage, audit and publish every table of one day."""
-        spec, started = self.spec, time.monotonic()
+        spec, started, began_at = self.spec, time.monotonic(), self.step.retrying.now()
         kinds = frame_kinds(spec.function)
         reads = {name: self._read(name, day, kinds.get(name) or FrameKind.TABLE) for name in spec.windows}
         returned = spec.function(day, **{name: read.frame for name, read in reads.items()}, **spec.params)
@@ -264,15 +265,18 @@ class DailyRun:
             self._audit.note_missing_inputs(day, {name: read.inputs for name, read in reads.items()})
             accounting = self._audit.account(day, result, staged)
             self._audit.check(day, {table: one.read for table, one in staged.items()}, partial(self._frame, day))
+            inputs = {name: read.inputs for name, read in reads.items()}
+            for name, digest in (result.made_from if result else {}).items():
+                inputs[name] = Inputs({day: digest}, ())
+            record = self._record(inputs, began_at, time.monotonic() - started)
             # The main table last: who reads it finds what was rejected from it.
             published = {
-                table: self.store.publish(one.staged, expected=self._expected[spec.partition(table, day)])
+                table: self.store.publish(
+                    one.staged, replace(record, rows=one.rows), seen=self._seen[spec.partition(table, day)]
+                )
                 for table, one in reversed(staged.items())
             }
         seconds = time.monotonic() - started
-        inputs = {name: read.inputs for name, read in reads.items()}
-        for name, digest in (result.made_from if result else {}).items():
-            inputs[name] = Inputs({day: digest}, ())
         return {
             table: Materialization(
                 published=published[table],
@@ -287,6 +291,18 @@ class DailyRun:
             )
             for table, one in staged.items()
         }
+
+    def _record(self, inputs: Mapping[str, Inputs], began_at: datetime, seconds: float) -> Record:
+        """How the tables of a day were made, but for their rows."""
+        tables = {name: upstream.table for name, upstream in self.upstreams.items()}
+        return Record(
+            inputs={tables.get(name, name): dict(each.digests) for name, each in inputs.items()},
+            began_at=began_at,
+            recorded_at=self.step.retrying.now(),
+            code_version=self.spec.code_version,
+            seconds=seconds,
+            run_id=self.step.run_id,
+        )
 
     def _frame(self, day: date, name: str, kind: FrameKind) -> Any:
         return self._read(name, day, kind).frame

@@ -20,7 +20,7 @@ from pipeline_assets.orchestration.partition.upstream import Inputs, Upstream
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.rules.graph import Graph, Table
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 
 RECORDS_PER_QUERY = 500
 """SQLite takes some thousand values in one statement."""
@@ -36,7 +36,7 @@ class Unchanged:
     """
 
     spec: DailySpec
-    store: LocalStore
+    store: Store
     upstreams: Mapping[str, Upstream]
     history: tuple[date, date]
     _records: dict[date, dict[str, dg.EventLogRecord]] = field(default_factory=dict)

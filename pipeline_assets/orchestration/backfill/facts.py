@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -24,24 +24,20 @@ from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.record import Record
 from pipeline_assets.rules.backfill import Facts
 from pipeline_assets.rules.graph import Graph
-from pipeline_assets.store import LocalStore
-from pipeline_assets.store.landing import Landing, LandingZone
-from pipeline_assets.store.local import HeadStat
+from pipeline_assets.store import Head, Store
+from pipeline_assets.store.landing import Landing, LastChange
 
 FAILED_RUNS = 500
 """Newest ones: what failed longer ago and was never made is missing, or was given up."""
-CLOCKS_APART_SECONDS = 2.0
-"""Between the file system that stamps landing files and the clock of runs."""
-_NS = 1_000_000_000
 
 Days = dict[date, Record]
-Heads = dict[date, HeadStat]
+Heads = Mapping[date, Head]
 
 
 def facts_of(
     instance: dg.DagsterInstance,
     assets: Any,
-    store: LocalStore,
+    store: Store,
     landing: Mapping[str, Landing],
     tables: Collection[str] | None = None,
     *,
@@ -139,12 +135,12 @@ class Source:
         reported = self.event_log.all_records(self.table)
         if landing is None:
             return reported
-        if not isinstance(landing, LandingZone):
-            # It cannot be listed, and asking for every day takes too long: who reads a day will see.
-            return {day: reported.get(day, Record(0, None)) for day in self.days}
-        return self._landed(landing, reported)
+        listed = landing.days()
+        if listed is None:  # asking for every day takes too long: who reads a day will see
+            return {day: reported.get(day, Record()) for day in self.days}
+        return self._landed(landing, set(listed), reported)
 
-    def _landed(self, zone: LandingZone, reported: Days) -> Days:
+    def _landed(self, zone: Landing, listed: Collection[date], reported: Days) -> Days:
         """Files are read where they changed since somebody read them.
 
         As the landing sensor has it, a day without files is one without rows if it is known, or a later one has landed.
@@ -152,28 +148,28 @@ class Source:
         leads = [lead for lead, _ in self.graph.readers(self.table)]
         read = {day: readers for day in self.days if (readers := list(self._readers(leads, day)))}
         starts = run_starts(self.event_log.instance, {record.run_id for each in read.values() for _, record in each})
-        listed, found, empty = set(zone.days()), dict[date, Record](), list[date]()
+        found, empty = dict[date, Record](), list[date]()
         for day in self.days:
-            changed_ns = zone.changed_ns(day) if day in listed else None
-            if changed_ns is None:
+            changed = zone.last_change(day) if day in listed else None
+            if changed is None:
                 empty.append(day)
                 continue
             nothing = zone.fingerprint(day, [])
-            digest = self._digest_since(changed_ns, day, read.get(day, ()), starts)
+            digest = self._digest_since(changed, day, read.get(day, ()), starts)
             if digest in (None, nothing):
                 look = zone.look(day)
                 digest = look.fingerprint
                 if not look.stamp:
                     empty.append(day)
             if digest is not None:
-                found[day] = _as_reported(reported.get(day), digest, changed_ns)
+                found[day] = _as_reported(reported.get(day), digest, changed)
         newest = max(found, default=date.min)
         for day in empty:
             if day < newest or day in reported or day in read:
                 found[day] = _as_reported(reported.get(day), zone.fingerprint(day, []), None)
         return found
 
-    def _readers(self, leads: Collection[str], day: date) -> Iterator[tuple[HeadStat | None, Record]]:
+    def _readers(self, leads: Collection[str], day: date) -> Iterator[tuple[Head | None, Record]]:
         """Heads and records of that day that tell by which digest they read the source."""
         for lead in leads:
             record = self.records.get(lead, {}).get(day)
@@ -182,9 +178,9 @@ class Source:
 
     def _digest_since(
         self,
-        changed_ns: int,
+        changed: LastChange,
         day: date,
-        readers: Collection[tuple[HeadStat | None, Record]],
+        readers: Collection[tuple[Head | None, Record]],
         starts: Mapping[str, float],
     ) -> str | None:
         """The digest by which somebody read the day after it had changed for the last time; None if nobody did.
@@ -196,8 +192,8 @@ class Source:
             start = starts.get(record.run_id)
             if head is None or start is None or record.seconds is None or head.size_bytes != record.size_bytes:
                 continue
-            began = min(start, head.published_ns / _NS - record.seconds)
-            if changed_ns / _NS < began - CLOCKS_APART_SECONDS:
+            began = min(datetime.fromtimestamp(start, UTC), head.published_at - timedelta(seconds=record.seconds))
+            if changed.is_before(began):
                 return record.inputs[self.table][day]
         return None
 
@@ -239,7 +235,7 @@ def _in_doubt(graph: Graph, table: str, records: Mapping[str, Days], instance: d
     ]
 
 
-def _heads(store: LocalStore, table: str) -> Heads:
+def _heads(store: Store, table: str) -> Heads:
     with suppress(SettingsError):  # an asset of a name that the store does not take is kept elsewhere
         return store.heads(table)
     return {}
@@ -254,7 +250,7 @@ def _tokens(stats: Heads, records: Days) -> dict[date, str]:
 
 def _foreign(
     graph: Graph,
-    store: LocalStore,
+    store: Store,
     stats: Mapping[str, Heads],
     records: Mapping[str, Days],
     check_bytes_of: Collection[Partition],
@@ -276,12 +272,8 @@ def _foreign(
     return foreign
 
 
-def _as_reported(report: Record | None, digest: str, changed_ns: int | None) -> Record:
+def _as_reported(report: Record | None, digest: str, changed: LastChange | None) -> Record:
     """A report of the same content says better since when it is there than the files do."""
     if report is not None and report.digest == digest:
         return report
-    return (
-        Record(0, digest)
-        if changed_ns is None
-        else Record(0, digest, recorded_at=datetime.fromtimestamp(changed_ns / _NS, UTC))
-    )
+    return Record(digest=digest) if changed is None else Record(digest=digest, recorded_at=changed.at)

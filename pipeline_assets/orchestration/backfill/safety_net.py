@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipeline_assets.rules.calendar import zone
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 from pipeline_assets.store.landing import Landing
 
 NAME = "safety_net"
@@ -27,7 +27,7 @@ class SafetyNet:
 def safety_net(
     watched: dg.Definitions,
     *,
-    store: LocalStore,
+    store: Store,
     landing: Mapping[str, Landing],
     timezone: str,
     default_status: dg.DefaultScheduleStatus,

@@ -35,7 +35,7 @@ from pipeline_assets.partition import Partition, days_in_words
 from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan, plan
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.plan_file import digest_of
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store import Store
 from pipeline_assets.store.landing import Landing
 
 REASON = "what the sensors missed"
@@ -56,7 +56,7 @@ class SafetyNetRun:
         self.instance, self.assets, self.now, self.tell = instance, assets, now, tell
         self.graph = daily_graph(assets)
 
-    def plan(self, store: LocalStore, landing: Mapping[str, Landing]) -> Plan:
+    def plan(self, store: Store, landing: Mapping[str, Landing]) -> Plan:
         """What is to be done, and is not being done."""
         # Before the facts: what ends in between has its records read, what does not is left alone.
         busy = partitions_under_way(self.instance, self.graph, self.assets)

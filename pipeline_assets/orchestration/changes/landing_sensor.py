@@ -167,7 +167,7 @@ def rescan_job(landing: Landing, *, table: str, days: dg.DailyPartitionsDefiniti
     def rescan(context: dg.OpExecutionContext) -> None:
         last = days.get_last_partition_key()
         history = days_between(days.start.date(), date.fromisoformat(last)) if last else []
-        landed = sorted(set(history).intersection(landing.days()))
+        landed = sorted(set(history).intersection(landing.days() or ()))
         known = EventLog(context.instance, graph).records(table, history)
         # A server lists no days, so each of the history is asked for.
         every = sorted({*(days_between(landed[0], landed[-1]) if landed else history), *known})

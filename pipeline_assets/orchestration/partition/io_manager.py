@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
@@ -29,7 +28,8 @@ from pipeline_assets.orchestration.partition.upstream import Upstream, common_sc
 from pipeline_assets.orchestration.retry.layers import classified
 from pipeline_assets.orchestration.retry.step import Retrying, step_of
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import LocalStore, Version
+from pipeline_assets.record import Record
+from pipeline_assets.store import Seen, Store, open_store
 from pipeline_assets.store.parquet import read_batches, read_table
 
 LISTED_DAYS = 10
@@ -44,12 +44,12 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     partitions, one after the other; annotated dict[str, <one of these>], a frame by partition key.
     """
 
-    root: str = Field(description="Folder of the lake.")
+    root: str = Field(description="Folder of the lake, or memory://name for tests.")
     history: int = Field(default=5, ge=0, description="Replaced commits that are kept per partition.")
 
-    def store(self) -> LocalStore:
+    def store(self) -> Store:
         """The store that the partitions are in."""
-        return LocalStore(Path(self.root), history=self.history)
+        return open_store(self.root, history=self.history)
 
     def retrying(self) -> Retrying:
         """How failures of assets that write through this manager are judged; a subclass may judge otherwise."""
@@ -88,14 +88,15 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         timezone: str = context.asset_partitions_def.timezone  # type: ignore[attr-defined]  # it is daily
         store = self.store()
         store.sweep(table)
-        expected = {day: store.version(Partition(table, day)) for day in days}
+        seen = store.look(Partition(table, day) for day in days)
         column = (context.definition_metadata or {}).get(DAY_COLUMN_KEY)
         outcome: Outcome[Materialization] = Outcome(table, days, step_of(context, self.retrying()))
         try:
             with _located(table):
                 frames = frames_by_day(obj, days, timezone, column)
             for day, frame in frames.items():
-                outcome.attempt(day, partial(_commit, store, Partition(table, day), frame, timezone, expected[day]))
+                partition = Partition(table, day)
+                outcome.attempt(day, partial(_commit, store, partition, frame, timezone, seen[partition]))
                 if outcome.is_hopeless:
                     break
         finally:
@@ -122,7 +123,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 "by. Widen the partition mapping, or begin with a day that it reaches from."
             )
             raise PartitionMissing(msg)
-        missing = [str(each.day) for each in partitions if store.version(each) is None]
+        seen = store.look(partitions)
+        missing = [str(each.day) for each in partitions if seen[each].version is None]
         if missing:
             more = f" and {len(missing) - LISTED_DAYS} more" if len(missing) > LISTED_DAYS else ""
             msg = (
@@ -163,7 +165,11 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
 
 def _commit(
-    store: LocalStore, partition: Partition, frame: object, timezone: str, expected: Version | None
+    store: Store,
+    partition: Partition,
+    frame: object,
+    timezone: str,
+    seen: Seen,
 ) -> Materialization:
     started = time.monotonic()
     with ExitStack() as stack:
@@ -172,7 +178,8 @@ def _commit(
         with _located(partition):
             rows.write(frame)
             rows.close()
-        published = store.publish(rows.staged, expected=expected)
+        record = Record(rows=rows.rows, seconds=time.monotonic() - started)
+        published = store.publish(rows.staged, record, seen=seen)
     return Materialization(published, rows.rows, rows.schema, rows.preview, time.monotonic() - started)
 
 

@@ -78,7 +78,7 @@ class StagedRows:
         """The staged rows, for a check."""
         if self._table is not None and kind is not FrameKind.READER:
             return to_pandas(self._table) if kind is FrameKind.DATAFRAME else self._table
-        file = pa.OSFile(str(self.staged.path), "rb")
+        file = self.staged.source()
         if kind is FrameKind.READER:
             return read_batches(file)
         with file:

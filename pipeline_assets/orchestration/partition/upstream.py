@@ -13,7 +13,7 @@ from pipeline_assets.errors import ContractBroken, PartitionMissing
 from pipeline_assets.orchestration.partition.frames import FrameKind, to_pandas
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.windows import Window
-from pipeline_assets.store import LocalStore, Pinned
+from pipeline_assets.store import Pinned, Store
 from pipeline_assets.store.parquet import read_batches, read_table, uncompressed_bytes
 
 KEPT_BYTES = 128 << 20
@@ -44,7 +44,7 @@ class Upstream:
     A partition that was read once in a run stays pinned to that commit while later days may ask for it.
     """
 
-    store: LocalStore
+    store: Store
     table: str
     _pinned: dict[date, Pinned] = field(default_factory=dict)
     _decoded: dict[date, pa.Table] = field(default_factory=dict)

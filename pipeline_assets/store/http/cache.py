@@ -24,8 +24,8 @@ from typing import Any, BinaryIO
 import xxhash
 
 from pipeline_assets.errors import LandingUnavailable
+from pipeline_assets.store.files import explained
 from pipeline_assets.store.http.validators import ALGORITHMS, Validators
-from pipeline_assets.store.local import explained
 
 LOCK_POLL_SECONDS = 0.02
 HASH_CHUNK_BYTES = 1 << 20

@@ -12,10 +12,10 @@ from http import HTTPStatus
 import requests
 
 from pipeline_assets.errors import LandingError, LandingUnavailable
+from pipeline_assets.store.files import explained
 from pipeline_assets.store.http.cache import Copy, DayCache
 from pipeline_assets.store.http.client import HttpClient, Interrupted
 from pipeline_assets.store.http.validators import Validators, content_range, is_chunked
-from pipeline_assets.store.local import explained
 
 CHUNK_BYTES = 1 << 18
 _EXPECTED = {

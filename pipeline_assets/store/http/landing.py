@@ -22,7 +22,7 @@ from pipeline_assets.store.http.client import HttpClient, RetryAfter
 from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.download import bring_up_to_date
 from pipeline_assets.store.http.validators import Validators
-from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, Look
+from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, LastChange, Look, opener_of
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
@@ -58,6 +58,9 @@ class HttpLanding:
     Raises:
         SettingsError: the template is wrong, or would carry the token or a password where others can read it.
     """
+
+    seconds_between_looks = 60
+    """Each look is a request for every day of the look-back."""
 
     def __init__(
         self,
@@ -99,9 +102,13 @@ class HttpLanding:
     def __repr__(self) -> str:
         return f"HttpLanding({self._url.shown_template})"
 
-    def days(self) -> list[date]:
+    def days(self) -> list[date] | None:
         """None: a URL cannot be listed. So PIPELINE_START says where the history begins."""
-        return []
+        return None
+
+    def last_change(self, day: date) -> LastChange | None:  # noqa: ARG002 - other zones need the day
+        """None: a server is asked for a day by `look`."""
+        return None
 
     def files(self, day: date) -> list[LandingFile]:
         """The day's file, downloaded, or found unchanged since it was.
@@ -118,7 +125,7 @@ class HttpLanding:
         cache = self._day_cache(day)
         with cache.locked(lock_wait_seconds):
             copy = bring_up_to_date(day, self._client, cache, resumes=self._resumes)
-        return [LandingFile(self._name(day), copy.path, copy.size_bytes, copy.stamp)]
+        return [LandingFile(self._name(day), copy.size_bytes, copy.stamp, opener_of(copy.path))]
 
     def unfinished(self, day: date) -> list[str]:  # noqa: ARG002 - other zones need the day
         """None: what is being uploaded cannot be seen from here."""

@@ -26,8 +26,9 @@ from pipeline_assets.orchestration.process import PlannedRun, execute, open_inst
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, Impatient, day, numbers
+from pipeline_assets_tests.support.commits import version_of
 
 BACKFILL, DAILY = "backfill", "daily"
 NUMBERS = {BACKFILL: 1, DAILY: 2}
@@ -42,13 +43,13 @@ def definitions(folder: Path, role: str, order: str) -> dg.Definitions:
 
     def meet(day: date) -> None:
         partition = Partition("contested", day)
-        before = store.version(partition)
+        before = version_of(store, partition)
         (folder / "met" / f"{day}.{role}").touch()
         other = next(each for each in NUMBERS if each != role)
         wait_until((folder / "met" / f"{day}.{other}").exists)
         drawn = random.Random(f"{order} {day}").choice([BACKFILL, DAILY, "both"])
         if (order if order in NUMBERS else drawn) == other:
-            wait_until(lambda: store.version(partition) != before)
+            wait_until(lambda: version_of(store, partition) != before)
 
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def contested(day: date) -> pa.Table:

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.orchestration.backfill import contested
 from pipeline_assets_tests.orchestration.backfill.checkout import (

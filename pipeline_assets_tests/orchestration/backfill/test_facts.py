@@ -31,6 +31,7 @@ from pipeline_assets.rules.windows import same_day
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import Landing, LandingZone
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, SHOP, Lake, day, key, numbers
+from pipeline_assets_tests.support.commits import path_of
 
 READ = "read by a run"
 """The digest that a run recorded. No file has it, so it is told from one that was looked at."""
@@ -511,7 +512,7 @@ def test_a_head_of_another_size_than_its_record_tells_is_foreign(lake: Lake) -> 
 def test_a_head_of_the_same_size_is_foreign_if_its_bytes_are_asked_for(lake: Lake) -> None:
     assert lake.run(SHOP, 0, 2).success
     for number in (0, 1):
-        path = Path(lake.store.uri(Partition("visits", day(number))))
+        path = Path(path_of(lake.store, Partition("visits", day(number))))
         content = bytearray(path.read_bytes())
         content[10] ^= 1
         path.write_bytes(content)
@@ -524,7 +525,7 @@ def test_a_head_of_the_same_size_is_foreign_if_its_bytes_are_asked_for(lake: Lak
 def test_bytes_of_every_table_of_a_step_are_held_against_their_records(town: Town) -> None:
     town.land(0)
     town.run(0)
-    path = Path(town.lake.store.uri(Partition("rows", day(0))))
+    path = Path(path_of(town.lake.store, Partition("rows", day(0))))
     content = bytearray(path.read_bytes())
     content[10] ^= 1
     path.write_bytes(content)

@@ -33,7 +33,7 @@ from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Ask, Mode, plan
 from pipeline_assets.rules.dispatch import Dispatch
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.orchestration.backfill.workshop import Workshop, day, definitions, graph
 from pipeline_assets_tests.orchestration.servers import PROJECT
 

@@ -27,7 +27,7 @@ from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reaso
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
 from pipeline_assets.rules.windows import trailing
 from pipeline_assets.settings import Settings
-from pipeline_assets.store import LocalStore
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.orchestration import shop
 from pipeline_assets_tests.orchestration.lake import QUIET, ROW, Lake, sha256, tables_of
 from pipeline_assets_tests.orchestration.sensors import Sensed

@@ -27,7 +27,8 @@ from pipeline_assets.partition import Partition
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.retry import VERDICTS
-from pipeline_assets.store import LocalStore, Pinned
+from pipeline_assets.store import Pinned
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.orchestration import retried
 from pipeline_assets_tests.orchestration.lake import (
     DAYS,

@@ -26,11 +26,12 @@ from pipeline_assets.orchestration.history.failures import RecordedFailure, reco
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.symptoms import retry_after_seconds
-from pipeline_assets.store import LocalStore
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import LandingFile
+from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, Impatient, day, key
 from pipeline_assets_tests.orchestration.partition.test_outcome import files_of_at_most
+from pipeline_assets_tests.support.commits import days_of
 from pipeline_assets_tests.support.misbehaving_server import Answer, MisbehavingServer, busy, misbehaving_server
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -79,7 +80,7 @@ class Shop:
     @property
     def days(self) -> list[date]:
         """That have a commit."""
-        return LocalStore(self.root / "lake").days("raw_events")
+        return days_of(LocalStore(self.root / "lake"), "raw_events")
 
     def run(self, first: int = 0, last: int = 0, *, attempts: int = 0, asset: dg.AssetsDefinition | None = None) -> str:
         """Compute `raw_events`, or another asset, after some attempts elsewhere; the run's id."""

@@ -31,6 +31,7 @@ from pipeline_assets_tests.store.http_zone import (
     Zone,
     asked,
     content,
+    copy_below,
     cut,
     download,
     leftovers,
@@ -229,7 +230,7 @@ def test_files_that_were_listed_are_complete_and_no_server_is_asked(server: Misb
 
 @pytest.mark.parametrize("how", ["replaced", "removed"])
 def test_a_copy_that_another_process_replaced_is_not_taken_for_the_listed_one(
-    how: str, server: MisbehavingServer, zone: Zone
+    how: str, server: MisbehavingServer, zone: Zone, tmp_path: Path
 ) -> None:
     server.script(PATH, plain(), plain(OTHER, '"two"'))
     landing = zone()
@@ -237,7 +238,7 @@ def test_a_copy_that_another_process_replaced_is_not_taken_for_the_listed_one(
     if how == "replaced":
         zone().files(DAY)
     else:
-        files[0].path.unlink()
+        copy_below(tmp_path).unlink()
     for ask in (landing.check_complete, landing.fingerprint):
         with pytest.raises(LandingInProgress, match=f"{DAY}.*run the day again"):
             ask(DAY, files)
@@ -277,10 +278,10 @@ def test_a_process_waits_for_the_download_of_another_and_takes_its_copy(
     assert asked(server, "If-None-Match") == [None, None, '"one"']
 
 
-def test_a_process_that_would_wait_too_long_says_so(server: MisbehavingServer, zone: Zone) -> None:
+def test_a_process_that_would_wait_too_long_says_so(server: MisbehavingServer, zone: Zone, tmp_path: Path) -> None:
     server.script(PATH, plain(), plain(OTHER, '"two"'))
-    (file,) = zone().files(DAY)
-    descriptor = os.open(file.path.parent, os.O_RDONLY)
+    zone().files(DAY)
+    descriptor = os.open(copy_below(tmp_path).parent, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         with pytest.raises(LandingUnavailable, match="another process has been downloading it"):

@@ -7,76 +7,80 @@ around it. Files are staged under `{root}/_staging`, each flocked by its writer 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import pyarrow as pa
 import xxhash
 
-from pipeline_assets.errors import PartitionConflict, PartitionMissing, StorageFull, StorageRefused, StoreBusy
+from pipeline_assets.errors import PartitionConflict, PartitionMissing, StoreBusy
 from pipeline_assets.partition import Partition
-from pipeline_assets.store.commit import Commit, Published, Version, check_table, hive_path
-from pipeline_assets.store.files import names_in
+from pipeline_assets.record import Record
+from pipeline_assets.store.files import (
+    HASH_CHUNK_BYTES,
+    day_of,
+    digest_of,
+    explained,
+    fsync,
+    make_folder,
+    names_in,
+    replace_file,
+    stat_of,
+)
+from pipeline_assets.store.local.records import PartitionRecords, read_records, write_records
+from pipeline_assets.store.protocol import (
+    FILE_NAME,
+    PAGES,
+    Commit,
+    Head,
+    Pinned,
+    Published,
+    Seen,
+    Staged,
+    Version,
+    check_table,
+    hive_path,
+    page_path,
+)
 
-FILE_NAME = "data.parquet"
-HASH_CHUNK_BYTES = 1 << 20
 LOCK_WAIT_SECONDS = 30.0
 """A publish holds the lock for milliseconds; who waits this long waits for a process that was stopped."""
 LOCK_POLL_SECONDS = 0.01
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,  # also what /proc says when a folder is made there
-    errno.EEXIST,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EIO,
-    errno.ELOOP,
-}
 
-
-@dataclass(slots=True)
-class Staged:
-    """A file being written aside: open `path` and write. It is its writer's until it is published or dropped."""
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file being written aside: a `Staged`."""
 
     partition: Partition
     path: Path
 
+    def sink(self) -> pa.NativeFile:
+        """Give the file to write into."""
+        with self.explained():
+            return pa.OSFile(str(self.path), "wb")
 
-@dataclass(slots=True)
-class Pinned:
-    """One commit, held open: it stays readable whatever is published meanwhile."""
+    def source(self) -> pa.NativeFile:
+        """Open what was written."""
+        with self.explained():
+            return pa.OSFile(str(self.path), "rb")
 
-    commit: Commit
-    file: pa.NativeFile
-
-    def close(self) -> None:
-        """Let go of the commit."""
-        self.file.close()
-
-
-class HeadStat(NamedTuple):
-    """What is known of a head without opening it. `published_ns` is in nanoseconds since 1970."""
-
-    version: Version
-    size_bytes: int
-    published_ns: int
+    def explained(self) -> AbstractContextManager[None]:
+        """Turn what the file system says into StorageFull and StorageRefused."""
+        return explained(self.partition)
 
 
 class LocalStore:
-    """Partitions below a folder. Safe for any number of processes of one machine at once.
+    """Partitions below a folder: a `Store` for any number of processes of one machine.
 
     Args:
         root: folder, made when it is missing.
@@ -101,9 +105,10 @@ class LocalStore:
         self._new_id = new_id
         self._now_ns = now_ns
 
-    def uri(self, partition: Partition) -> str:
-        """Where the partition's file is, or will be."""
-        return str(self._path(partition))
+    @property
+    def uri(self) -> str:
+        """The folder, with links followed."""
+        return os.path.realpath(self.root)
 
     def check_writable(self) -> None:
         """Make the root and write one file there.
@@ -113,22 +118,29 @@ class LocalStore:
         """
         with explained(f"the store {self.root}"):
             probe = self.root / "_staging" / f"probe-{self._new_id()}"
-            _make_folder(probe.parent)
+            make_folder(probe.parent)
             probe.touch()
             probe.unlink()
 
-    def days(self, table: str) -> list[date]:
-        """Days of the table that have a commit, ascending."""
-        return list(self.heads(table))
+    def tables(self) -> list[str]:
+        """Folders that hold a dt= folder. The store's own begin with an underscore."""
+        found = []
+        with explained(f"the store {self.root}"):
+            for folder, names, _ in os.walk(self.root, onerror=_raised):
+                days = [name for name in names if name.startswith("dt=")]
+                names[:] = sorted(name for name in names if name[0] not in "._" and name not in days)
+                if days and folder != str(self.root):
+                    found.append(os.path.relpath(folder, self.root))
+        return sorted(found)
 
-    def heads(self, table: str) -> dict[date, HeadStat]:
+    def heads(self, table: str) -> dict[date, Head]:
         """Every day that has a commit, ascending, with its version: a stat each."""
         check_table(table)
         found = {}
         with explained(f"table {table}"):
             try:
                 with os.scandir(self.root / table) as entries:
-                    folders = sorted((day, entry.path) for entry in entries if (day := _day_of(entry.name)) is not None)
+                    folders = sorted((day, entry.path) for entry in entries if (day := day_of(entry.name)) is not None)
             except FileNotFoundError:
                 return {}
             for day, folder in folders:
@@ -136,14 +148,17 @@ class LocalStore:
                     current = os.stat(f"{folder}/{FILE_NAME}")  # noqa: PTH116 - a Path for each costs as much again
                 except (FileNotFoundError, NotADirectoryError):
                     continue
-                found[day] = HeadStat(_version(current), current.st_size, current.st_mtime_ns)
+                found[day] = Head(_version(current), current.st_size, _utc(current.st_mtime_ns))
         return found
 
-    def version(self, partition: Partition) -> Version | None:
-        """What to hand to `publish` as `expected`: cheap, a stat. None before the first commit."""
-        with explained(str(partition)):
-            current = _stat(self._path(partition))
-        return None if current is None else _version(current)
+    def look(self, partitions: Iterable[Partition]) -> dict[Partition, Seen]:
+        """Note what there is: a stat each."""
+        found = {}
+        for partition in partitions:
+            with explained(partition):
+                current = stat_of(self._path(partition))
+            found[partition] = Seen(None if current is None else _version(current))
+        return found
 
     def head(self, partition: Partition) -> Commit | None:
         """The current commit, or None before the first one. Reads the file once, for its digest."""
@@ -151,12 +166,16 @@ class LocalStore:
         if pinned is None:
             return None
         pinned.close()
-        return pinned.commit
+        with explained(partition):
+            known = read_records(self.root, partition)
+        if known is None or known.version != pinned.commit.version:
+            return pinned.commit
+        return replace(pinned.commit, record=known.current)
 
     def open(self, partition: Partition) -> Pinned | None:
         """Pin the current commit for reading; None before the first one. The caller closes it."""
         path = self._path(partition)
-        with explained(str(partition)):
+        with explained(partition):
             while True:
                 try:
                     before = path.stat()
@@ -170,61 +189,63 @@ class LocalStore:
             digest = xxhash.xxh3_128()
             while chunk := file.read_buffer(HASH_CHUNK_BYTES):
                 digest.update(chunk)
-            size_bytes = file.tell()
             file.seek(0)
-        commit = Commit(partition, digest.hexdigest(), size_bytes, _utc(after.st_mtime_ns), str(path))
-        return Pinned(commit, file)
+        return Pinned(_commit(partition, path, after, digest.hexdigest()), file)
 
     @contextmanager
-    def stage(self, partition: Partition) -> Iterator[Staged]:
+    def stage(self, partition: Partition) -> Iterator[StagedFile]:
         """Give a new file to write the partition's next commit into. On leaving, what was not published is dropped.
 
         Raises:
-            StorageFull, StorageRefused: the file system's answer. Wrap what writes to the path in `explained`.
+            StorageFull, StorageRefused: the file system's answer.
         """
         check_table(partition.table)
         folder = self.root / "_staging" / partition.table
-        with explained(str(partition)):
-            _make_folder(folder)
-            path, lock = self._create_locked(folder, partition.day)
+        with explained(partition):
+            make_folder(folder)
+            path, lock = self._create_locked(folder, partition.key)
         try:
-            yield Staged(partition, path)
+            yield StagedFile(partition, path)
         finally:
             with suppress(OSError):  # it was published; or it stays, and a sweep takes it
                 path.unlink()
             lock.close()
 
-    def publish(self, staged: Staged, *, expected: Version | None) -> Published:
-        """Make the staged file the head if that is still `expected`: compare, archive, replace, prune, in this order.
+    def publish(self, staged: Staged, record: Record, *, seen: Seen) -> Published:
+        """Make the staged file the head if that is still the one seen: compare, archive, replace, prune, in this order.
 
         A head that already holds the same bytes is left untouched, mtime included.
 
         Raises:
-            PartitionConflict: the head is neither `expected` nor the same bytes. Nothing was changed.
+            PartitionConflict: the head is neither the one seen nor the same bytes. Nothing was changed.
             StoreBusy: another process holds the partition's lock.
         """
+        assert isinstance(staged, StagedFile)  # noqa: S101 - nobody publishes with one store what another staged
         partition, target = staged.partition, self._path(staged.partition)
-        with explained(str(partition)):
-            digest, size_bytes = _digest_of(staged.path), staged.path.stat().st_size
+        with explained(partition):
+            digest = digest_of(staged.path)
             with self._locked(partition):
-                unchanged = not self._replace(target, staged, digest, expected)
+                unchanged = not self._replace(target, staged, digest, seen)
                 # Unchanged or not: who published these bytes, or made these folders, may have been killed before this.
                 self._fsync_up_from(target.parent)
-                published_ns = target.stat().st_mtime_ns
+                commit = _commit(partition, target, target.stat(), digest)
+                commit = replace(commit, record=self._keep_record(commit, record, unchanged=unchanged))
                 # Last: a publish that does not come this far has cost no commit that was kept.
                 self._prune(partition)
-        return Published(Commit(partition, digest, size_bytes, _utc(published_ns), str(target)), unchanged)
+        return Published(commit, unchanged)
 
     def history(self, partition: Partition) -> list[Commit]:
         """Commits that were replaced and are still kept, the newest first."""
-        with explained(str(partition)):
+        with explained(partition):
             folder = self._history_folder(partition)
             paths = [folder / name for name in names_in(folder) if name.endswith(".parquet")]
             # A publish may drop the oldest while they are listed.
-            kept = [(stat.st_mtime_ns, path, stat.st_size) for path in paths if (stat := _stat(path)) is not None]
+            kept = [(stat.st_mtime_ns, path, stat) for path in paths if (stat := stat_of(path)) is not None]
+            known = read_records(self.root, partition) if kept else None
+        records = known.kept if known else {}
         return [
-            Commit(partition, path.stem, size_bytes, _utc(published_ns), str(path))
-            for published_ns, path, size_bytes in sorted(kept, reverse=True)
+            replace(_commit(partition, path, stat, path.stem), record=records.get(path.stem))
+            for _, path, stat in sorted(kept, key=lambda each: each[:2], reverse=True)
         ]
 
     def restore(self, partition: Partition, digest: str) -> Published:
@@ -234,20 +255,20 @@ class LocalStore:
             PartitionMissing: no kept commit has this digest.
             PartitionConflict: somebody published meanwhile.
         """
-        expected = self.version(partition)
-        known = {commit.digest: Path(commit.uri) for commit in self.history(partition)}
+        seen = self.look([partition])[partition]
+        known = {commit.digest: commit for commit in self.history(partition)}
         if digest not in known:
             msg = f"{partition}: no commit {digest} is kept. Kept: {', '.join(known) or 'none'}."
             raise PartitionMissing(msg)
         with self.stage(partition) as staged:
             # A copy, not a link: the restored head must be a new version, or a run that began
             # before the bad commit could take it for the head that it saw.
-            with explained(str(partition)):
-                shutil.copyfile(known[digest], staged.path)
-            return self.publish(staged, expected=expected)
+            with explained(partition):
+                shutil.copyfile(known[digest].uri, staged.path)
+            return self.publish(staged, known[digest].record or Record(), seen=seen)
 
-    def sweep(self, table: str) -> list[Path]:
-        """Delete staged files of the table whose writers are dead; return them. A file in use is never touched."""
+    def sweep(self, table: str) -> list[str]:
+        """Delete staged files of the table whose writers are dead; name them. A file in use is never touched."""
         check_table(table)
         swept = []
         with explained(f"staged files of {table}"):
@@ -259,8 +280,20 @@ class LocalStore:
                         path.unlink()
                 except (BlockingIOError, FileNotFoundError):
                     continue  # alive, or just published
-                swept.append(path)
+                swept.append(str(path))
         return swept
+
+    def write_page(self, name: str, day: date, page: str) -> str:
+        """Put a page in the place of the one before it, if there is one. A reader sees one of them whole.
+
+        Raises:
+            StorageFull, StorageRefused: the file system's answer. The page before stays.
+        """
+        target = self.root / PAGES / page_path(name, day)
+        with explained(f"the page {name} of {day}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, page.encode())
+        return str(target)
 
     def _path(self, partition: Partition) -> Path:
         return self.root / hive_path(partition) / FILE_NAME
@@ -274,14 +307,14 @@ class LocalStore:
             path = folder / f"{day.isoformat()}.{self._new_id()}.parquet"
             file = path.open("xb")
             fcntl.flock(file, fcntl.LOCK_EX)
-            if _stat(path) is not None:
+            if stat_of(path) is not None:
                 return path, file
             file.close()  # swept in the instant between its making and its locking
 
     @contextmanager
     def _locked(self, partition: Partition) -> Iterator[None]:
         folder = self.root / hive_path(partition)
-        _make_folder(folder)
+        make_folder(folder)
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             deadline = time.monotonic() + self._lock_wait_seconds
@@ -301,19 +334,19 @@ class LocalStore:
         finally:
             os.close(descriptor)  # and with it the lock
 
-    def _replace(self, target: Path, staged: Staged, digest: str, expected: Version | None) -> bool:
+    def _replace(self, target: Path, staged: StagedFile, digest: str, seen: Seen) -> bool:
         """Make the staged file the head, unless it is already; say which. The partition is locked."""
-        current = _stat(target)
-        replaced = None if current is None else _digest_of(target)
+        current = stat_of(target)
+        replaced = None if current is None else digest_of(target)
         if replaced == digest:
             return False
-        if (None if current is None else _version(current)) != expected:
-            raise _conflict(staged.partition, target, expected, replaced)
+        if (None if current is None else _version(current)) != seen.version:
+            raise _conflict(staged.partition, target, seen, replaced)
         # Stamps of a partition only grow, whatever the clock does: no version comes back, even when the file system
         # gives an inode out again, and history has an order.
         published_ns = max(self._now_ns(), current.st_mtime_ns + 1 if current else 0)
         os.utime(staged.path, ns=(published_ns, published_ns))
-        _fsync(staged.path)
+        fsync(staged.path)
         if current is not None and replaced is not None:
             self._archive(staged.partition, replaced, current)
         staged.path.replace(target)
@@ -323,20 +356,33 @@ class LocalStore:
         if self.history_limit == 0:
             return
         folder = self._history_folder(partition)
-        _make_folder(folder)
+        make_folder(folder)
         kept = folder / f"{digest}.parquet"
         try:
             kept.hardlink_to(self._path(partition))
         except FileExistsError:  # the same bytes were replaced before, or a writer was killed right here
             os.utime(kept, ns=(current.st_mtime_ns, current.st_mtime_ns))
-        _fsync(folder)
+        fsync(folder)
+
+    def _keep_record(self, commit: Commit, record: Record, *, unchanged: bool) -> Record:
+        """Write the record of the head, with what the store knows better; and those of the commits that are kept."""
+        record = replace(record, digest=commit.digest, size_bytes=commit.size_bytes, unchanged=unchanged)
+        known = read_records(self.root, commit.partition)
+        if known is None:
+            records = PartitionRecords(commit.version, record)
+        else:
+            folder = self._history_folder(commit.partition)
+            kept = {name.removesuffix(".parquet") for name in names_in(folder)}
+            records = known.followed_by(commit.version, record, kept=kept)
+        write_records(self.root, commit.partition, records)
+        return record
 
     def _prune(self, partition: Partition) -> None:
         for commit in self.history(partition)[self.history_limit :]:
             Path(commit.uri).unlink(missing_ok=True)
 
     def _fsync_up_from(self, folder: Path) -> None:
-        _fsync(folder)
+        fsync(folder)
         if folder != self.root:
             self._fsync_up_from(folder.parent)
 
@@ -345,76 +391,24 @@ def _version(stat: os.stat_result) -> Version:
     return Version(f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}")
 
 
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
-
-
 def _utc(nanoseconds: int) -> datetime:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
 
 
-def _day_of(name: str) -> date | None:
-    prefix, _, text = name.partition("=")
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if prefix == "dt" and day.isoformat() == text else None
+def _commit(partition: Partition, path: Path, stat: os.stat_result, digest: str) -> Commit:
+    return Commit(partition, _version(stat), digest, stat.st_size, _utc(stat.st_mtime_ns), str(path))
 
 
-def _digest_of(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _raised(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a folder that cannot be read is none without tables
+        raise error
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents durable: an entry exists for certain once its parent was fsynced."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _fsync(folder.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _conflict(partition: Partition, target: Path, expected: Version | None, found: str | None) -> PartitionConflict:
-    saw = "no commit" if expected is None else f"version {expected}"
+def _conflict(partition: Partition, target: Path, seen: Seen, found: str | None) -> PartitionConflict:
+    saw = "no commit" if seen.version is None else f"version {seen.version}"
     now = "there is none" if found is None else f"the head is {found} ({target})"
     msg = (
         f"{partition}: another run published this partition after this run first looked at it "
         f"(it saw {saw}, now {now}). Nothing was replaced; run the step again from its inputs."
     )
     return PartitionConflict(msg)
-
-
-@contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn what the operating system says about the store into the project's errors.
-
-    Raises:
-        StorageFull: no space, no quota, a limit on file sizes.
-        StorageRefused: permissions, a read-only or broken file system, no folder where one should be.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            msg = f"{what}: {error}. Nothing is half published. Free some space, then run it again."
-            raise StorageFull(msg) from error
-        if error.errno in _REFUSED:
-            msg = f"{what}: {error}. Check that PIPELINE_STORE is a folder that this user may write to."
-            raise StorageRefused(msg) from error
-        raise

@@ -1,0 +1,208 @@
+"""What a store promises, whatever it is made of, and the words that it is asked and answers in.
+
+`testing.store` holds the promises as a suite, to run on one's own store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import PurePosixPath
+from typing import NamedTuple, NewType, Protocol
+
+import pyarrow as pa
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
+
+Version = NewType("Version", str)
+"""What compare-and-swap compares: opaque. Local: inode, mtime and size, stamped before the rename, so that it never
+comes back. S3: the ETag, which equal bytes give again. ctime is no part of it: a link moves that.
+"""
+FILE_NAME = "data.parquet"
+PAGES = "_reports"
+
+# A leading underscore is the store's own (_history, _staging); "dt=" is a partition.
+_TABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*(/[A-Za-z0-9][A-Za-z0-9_\-]*)*")
+
+
+class Head(NamedTuple):
+    """What a listing tells of the current commit of a partition, without reading it."""
+
+    version: Version
+    size_bytes: int
+    published_at: datetime
+    """UTC."""
+
+
+class Seen(NamedTuple):
+    """What a step saw of a partition when it began: it replaces that, and nothing that came since."""
+
+    version: Version | None
+    """Of the head; None before the first commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One published version of one partition."""
+
+    partition: Partition
+    version: Version
+    digest: str
+    """xxh3_128 of the file's bytes, 32 hex digits."""
+    size_bytes: int
+    published_at: datetime
+    """UTC."""
+    uri: str
+    record: Record | None = field(default=None, compare=False)
+    """How it was made; None if no record speaks of this commit, or if it was not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What came of a publish: the head afterwards, and whether it already held exactly these bytes."""
+
+    commit: Commit
+    unchanged: bool
+
+
+@dataclass(slots=True)
+class Pinned:
+    """One commit, held open: it stays readable whatever is published meanwhile."""
+
+    commit: Commit
+    file: pa.NativeFile
+
+    def close(self) -> None:
+        """Let go of the commit."""
+        self.file.close()
+
+
+class Staged(Protocol):
+    """A commit being written aside. It is its writer's until it is published or dropped."""
+
+    @property
+    def partition(self) -> Partition:
+        """Whose next commit it is to be."""
+        ...
+
+    def sink(self) -> pa.NativeFile:
+        """Give the file to write into, once; it is closed before the commit is read back or published."""
+        ...
+
+    def source(self) -> pa.NativeFile:
+        """Open what was written, for a check."""
+        ...
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Turn what the medium says while the sink is written into StorageFull and StorageRefused."""
+        ...
+
+
+class Store(Protocol):
+    """Partitions of tables, each one file, replaced whole or not at all. Safe for any number of writers at once.
+
+    Every method raises StorageRefused if the medium cannot be read or written, and SettingsError for a table of a name
+    that is none (`check_table`).
+    """
+
+    @property
+    def uri(self) -> str:
+        """Where the store is; two stores of the same uri are one."""
+        ...
+
+    def check_writable(self) -> None:
+        """Write something aside, so that a store that cannot be written is told before any work."""
+        ...
+
+    def tables(self) -> list[str]:
+        """Names of the tables that have a folder, ascending."""
+        ...
+
+    def heads(self, table: str) -> Mapping[date, Head]:
+        """Every day that has a commit, ascending: from a listing, with no file read."""
+        ...
+
+    def head(self, partition: Partition) -> Commit | None:
+        """The current commit with its digest and record; None before the first one. May read the file."""
+        ...
+
+    def look(self, partitions: Iterable[Partition]) -> Mapping[Partition, Seen]:
+        """Note what there is, before a step reads its first input. Cheap: a range of years is looked at."""
+        ...
+
+    def open(self, partition: Partition) -> Pinned | None:
+        """Pin the current commit for reading; None before the first one. The caller closes it."""
+        ...
+
+    def stage(self, partition: Partition) -> AbstractContextManager[Staged]:
+        """Give a place to write the partition's next commit into. On leaving, what was not published is dropped."""
+        ...
+
+    def publish(self, staged: Staged, record: Record, *, seen: Seen) -> Published:
+        """Make the staged file the head if that is still the one that was seen: compare, archive, replace, prune.
+
+        A head that already holds the same bytes is left untouched; the record is replaced all the same.
+
+        Args:
+            record: how it was made; what the store knows better (digest, size, whether it changed) is filled in.
+
+        Raises:
+            PartitionConflict: the head is neither the one seen nor the same bytes. Nothing was changed.
+            StoreBusy: another process is publishing the same partition for too long.
+        """
+        ...
+
+    def history(self, partition: Partition) -> Sequence[Commit]:
+        """Commits that were replaced and are still kept, the newest first."""
+        ...
+
+    def restore(self, partition: Partition, digest: str) -> Published:
+        """Publish a kept commit again, with its record. The head it replaces is archived like any other.
+
+        Raises:
+            PartitionMissing: no kept commit has this digest.
+            PartitionConflict: somebody published meanwhile.
+        """
+        ...
+
+    def sweep(self, table: str) -> list[str]:
+        """Delete staged files of the table whose writers are dead, and name them. One in use is never touched."""
+        ...
+
+    def write_page(self, name: str, day: date, page: str) -> str:
+        """Put a page for people in the place of the one before it, if there is one; gives its uri.
+
+        A page is no partition: nothing is computed from it, so there is no history and nobody to conflict with.
+        """
+        ...
+
+
+def check_table(table: str) -> None:
+    """Make sure that a table's name stays below the root of a store and apart from the store's own folders.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    if not _TABLE.fullmatch(table):
+        msg = f"table {table!r}: a table is named by letters, digits, '_', '-' and '/', not beginning with '_'"
+        raise SettingsError(msg)
+
+
+def hive_path(partition: Partition) -> PurePosixPath:
+    """Where a partition's folder is below the root of a store.
+
+    Raises:
+        SettingsError: a table of that name is none of a store's.
+    """
+    check_table(partition.table)
+    return PurePosixPath(partition.table) / f"dt={partition.key.isoformat()}"
+
+
+def page_path(name: str, day: date) -> PurePosixPath:
+    """Where the page of a day is below the folder of pages."""
+    return hive_path(Partition(name, day)) / f"{name}.html"
