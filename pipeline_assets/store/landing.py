@@ -81,7 +81,7 @@ class LastChange:
     """When something of a day last changed, by the clock of the landing zone."""
 
     at: datetime
-    clocks_apart: timedelta = CLOCKS_APART
+    clocks_apart: timedelta
 
     def is_before(self, moment: datetime) -> bool:
         """True if it was for certain before a moment of another clock."""
@@ -128,12 +128,14 @@ class LandingZone:
 
     Args:
         root: need not exist; there are no files then.
+        clocks_apart: how far the clock of its file system may be from that of runs.
     """
 
     seconds_between_looks = 5
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, clocks_apart: timedelta = CLOCKS_APART) -> None:
         self.root = Path(root)
+        self._clocks_apart = clocks_apart
         self._checked: int | None = None
 
     def days(self) -> list[date]:
@@ -276,7 +278,7 @@ class LandingZone:
         except OSError:
             self._files(day)  # says what is wrong
             raise
-        return LastChange(datetime.fromtimestamp(newest_ns / 1e9, UTC))
+        return LastChange(datetime.fromtimestamp(newest_ns / 1e9, UTC), self._clocks_apart)
 
     def _check_folders(self) -> None:
         """Look at the names of the folders again when one was added or renamed: a range asks for many days."""

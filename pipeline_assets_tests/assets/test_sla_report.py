@@ -49,7 +49,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def asset_for(lake: Path, **options: Any) -> dg.AssetsDefinition:
     watched = dg.Definitions(assets=[visits])
-    options = {"days": DAYS, "store": lake, "dagster_url": "http://ui:3000", "now": lambda: LATER, **options}
+    options = {
+        "days": DAYS,
+        "store": LocalStore(lake),
+        "dagster_url": "http://ui:3000",
+        "now": lambda: LATER,
+        **options,
+    }
     return sla_report_asset(watched, **options)
 
 

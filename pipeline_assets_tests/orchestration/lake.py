@@ -28,6 +28,7 @@ from pipeline_assets_tests.support.commits import days_of
 DAYS = dg.DailyPartitionsDefinition("2024-02-27")
 FIRST = date(2024, 2, 27)
 """The history begins two days before a leap day."""
+RECORDS = "_records"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 VISITS = Contract((Column("user", pa.string()), Column("seconds", pa.int64())), key=("user",))
 TOTALS = Contract((Column("user", pa.string()), Column("seconds", pa.int64(), description="Sum.")), key=("user",))
@@ -60,12 +61,18 @@ def key(number: int) -> str:
 class Lake:
     """Runs assets over days, and says what that left."""
 
-    root: Path
+    uri: Path | str
     instance: dg.DagsterInstance
 
     @property
+    def root(self) -> Path:
+        """Of a lake on the disk."""
+        assert isinstance(self.uri, Path), "this test looks at files: it takes `disk_lake`"
+        return self.uri
+
+    @property
     def manager(self) -> ParquetIOManager:
-        return Impatient(root=str(self.root))
+        return Impatient(root=str(self.uri))
 
     @property
     def store(self) -> Store:
@@ -153,11 +160,11 @@ class Lake:
 
 
 def sha256(root: Path) -> dict[str, str]:
-    """Of every file below a folder, by path."""
+    """Of every file below a lake's folder, by path; but for records, which tell when a partition was made again."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and RECORDS not in path.parts
     }
 
 
@@ -167,9 +174,11 @@ def tables_of(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def stamps(root: Path) -> dict[str, tuple[int, int]]:
-    """Inode and mtime of every file and folder below a folder, by path: a write of any kind shows in them."""
+    """Inode and mtime of every file and folder of a lake, but for records: a write of any kind shows in them."""
     return {
-        str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(root.rglob("*"))
+        str(path.relative_to(root)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(root.rglob("*"))
+        if RECORDS not in path.parts
     }
 
 

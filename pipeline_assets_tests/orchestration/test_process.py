@@ -54,8 +54,8 @@ def middle(day: date, clean: pa.Table) -> pa.Table:
 
 
 @pytest.fixture
-def defs(lake: Lake) -> dg.Definitions:
-    return dg.Definitions([middle, features, raw, clean], resources={"io_manager": lake.manager})
+def defs(disk_lake: Lake) -> dg.Definitions:
+    return dg.Definitions([middle, features, raw, clean], resources={"io_manager": disk_lake.manager})
 
 
 def names(keys: object) -> list[str]:
@@ -96,7 +96,7 @@ def test_a_selection_of_no_table_lists_the_tables(defs: dg.Definitions, selectio
     assert "Assets: raw, rejected, clean, features, middle, odd." in str(raised.value)
 
 
-def test_tables_of_others_are_not_run(lake: Lake) -> None:
+def test_tables_of_others_are_not_run(disk_lake: Lake) -> None:
     foreign = dg.AssetSpec("foreign", partitions_def=DAYS)
     assert names(selected_keys(dg.Definitions([foreign, visits]), None)) == ["visits"]
 
@@ -104,17 +104,17 @@ def test_tables_of_others_are_not_run(lake: Lake) -> None:
 # Which days.
 
 
-def test_a_new_range_is_one_run_of_all_tables(defs: dg.Definitions, lake: Lake) -> None:
+def test_a_new_range_is_one_run_of_all_tables(defs: dg.Definitions, disk_lake: Lake) -> None:
     keys = selected_keys(defs, None)
     together = ["raw", "rejected", "clean", "features", "odd", "middle"]
-    assert planned(plan_range(defs, keys, [day(1), day(2)], lake.store)) == [(together, 1, 2)]
+    assert planned(plan_range(defs, keys, [day(1), day(2)], disk_lake.store)) == [(together, 1, 2)]
 
 
-def test_days_that_read_what_is_computed_anew_are_computed_too(defs: dg.Definitions, lake: Lake) -> None:
+def test_days_that_read_what_is_computed_anew_are_computed_too(defs: dg.Definitions, disk_lake: Lake) -> None:
     keys = selected_keys(defs, None)
-    for run in plan_range(defs, keys, [day(number) for number in range(8)], lake.store):
-        assert execute(defs, run, lake.instance).success
-    assert planned(plan_range(defs, keys, [day(4)], lake.store)) == [
+    for run in plan_range(defs, keys, [day(number) for number in range(8)], disk_lake.store):
+        assert execute(defs, run, disk_lake.instance).success
+    assert planned(plan_range(defs, keys, [day(4)], disk_lake.store)) == [
         (["raw", "rejected"], 4, 4),
         (["clean"], 3, 5),
         (["features", "odd"], 3, 7),
@@ -122,25 +122,27 @@ def test_days_that_read_what_is_computed_anew_are_computed_too(defs: dg.Definiti
     ]
 
 
-def test_days_with_a_gap_are_runs_of_their_own(defs: dg.Definitions, lake: Lake) -> None:
+def test_days_with_a_gap_are_runs_of_their_own(defs: dg.Definitions, disk_lake: Lake) -> None:
     keys = selected_keys(defs, "raw")
-    assert planned(plan_range(defs, keys, [day(0), day(2), day(3)], lake.store)) == [
+    assert planned(plan_range(defs, keys, [day(0), day(2), day(3)], disk_lake.store)) == [
         (["raw", "rejected"], 0, 0),
         (["raw", "rejected"], 2, 3),
     ]
 
 
-def test_tables_of_one_function_are_run_together_also_when_one_has_lost_days(defs: dg.Definitions, lake: Lake) -> None:
+def test_tables_of_one_function_are_run_together_also_when_one_has_lost_days(
+    defs: dg.Definitions, disk_lake: Lake
+) -> None:
     keys = selected_keys(defs, None)
-    for run in plan_range(defs, keys, [day(number) for number in range(6)], lake.store):
-        assert execute(defs, run, lake.instance).success
-    shutil.rmtree(lake.root / "odd" / f"dt={key(3)}")
-    runs = plan_range(defs, keys, [day(2)], lake.store)
+    for run in plan_range(defs, keys, [day(number) for number in range(6)], disk_lake.store):
+        assert execute(defs, run, disk_lake.instance).success
+    shutil.rmtree(disk_lake.root / "odd" / f"dt={key(3)}")
+    runs = plan_range(defs, keys, [day(2)], disk_lake.store)
     assert (["features", "odd"], 1, 5) in planned(runs)
-    assert all(execute(defs, run, lake.instance).success for run in runs)
+    assert all(execute(defs, run, disk_lake.instance).success for run in runs)
 
 
-def test_a_window_of_a_plain_asset_that_leaves_its_own_day_out_can_be_planned(lake: Lake) -> None:
+def test_a_window_of_a_plain_asset_that_leaves_its_own_day_out_can_be_planned(disk_lake: Lake) -> None:
     with pytest.warns(dg.BetaWarning):
         mapping = dg.TimeWindowPartitionMapping(-2, -1, allow_nonexistent_upstream_partitions=True)
 
@@ -148,11 +150,11 @@ def test_a_window_of_a_plain_asset_that_leaves_its_own_day_out_can_be_planned(la
     def before(visits: pa.Table) -> pa.Table:
         return visits
 
-    defs = dg.Definitions([visits, before], resources={"io_manager": lake.manager})
-    lake.run(visits, 0, 3)
+    defs = dg.Definitions([visits, before], resources={"io_manager": disk_lake.manager})
+    disk_lake.run(visits, 0, 3)
     for number in range(1, 4):
-        assert lake.run([visits, before], number, select=["before"]).success
-    runs = plan_range(defs, selected_keys(defs, None), [day(1)], lake.store)
+        assert disk_lake.run([visits, before], number, select=["before"]).success
+    runs = plan_range(defs, selected_keys(defs, None), [day(1)], disk_lake.store)
     assert planned(runs) == [(["visits"], 1, 1), (["before"], 1, 3)]
 
 
@@ -165,7 +167,7 @@ def is_liked(day: date) -> Finding:
     return Finding(passed=False, message=f"{day}: nobody likes it")
 
 
-def test_failures_and_warnings_are_in_the_words_of_the_steps(lake: Lake) -> None:
+def test_failures_and_warnings_are_in_the_words_of_the_steps(disk_lake: Lake) -> None:
     @daily_asset(partitions_def=DAYS, contract=ROW, checks=[is_liked])
     def daily(day: date) -> pa.Table:
         if day.day == 28:
@@ -177,41 +179,41 @@ def test_failures_and_warnings_are_in_the_words_of_the_steps(lake: Lake) -> None
         msg = "a bug of the user"
         raise ValueError(msg)
 
-    defs = dg.Definitions([daily, plain], resources={"io_manager": lake.manager}, executor=dg.in_process_executor)
+    defs = dg.Definitions([daily, plain], resources={"io_manager": disk_lake.manager}, executor=dg.in_process_executor)
     run = PlannedRun(tuple(selected_keys(defs, None)), day(0), day(1))
-    result = execute(defs, run, lake.instance)
+    result = execute(defs, run, disk_lake.instance)
     said = sorted(failures_of(result))
     assert said[0].startswith("daily: 1 of 2 days failed; 1 were committed and recorded.\n")
     assert said[1] == "plain: ValueError: a bug of the user"
     assert warnings_of(result) == [f"daily, is_liked: {key(0)}: nobody likes it"]
-    (recorded,) = lake.instance.get_runs()
+    (recorded,) = disk_lake.instance.get_runs()
     assert recorded.status == dg.DagsterRunStatus.FAILURE
     assert recorded.tags["dagster/asset_partition_range_start"] == key(0)
     assert recorded.tags["dagster/asset_partition_range_end"] == key(1)
 
 
-def test_an_interrupted_run_is_recorded_as_failed_and_the_interrupt_goes_on(lake: Lake) -> None:
+def test_an_interrupted_run_is_recorded_as_failed_and_the_interrupt_goes_on(disk_lake: Lake) -> None:
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def stopped(day: date) -> pa.Table:
         if day.day == 28:
             raise KeyboardInterrupt
         return numbers(1)
 
-    defs = dg.Definitions([stopped], resources={"io_manager": lake.manager})
-    assert was_interrupted(execute(defs, PlannedRun((dg.AssetKey("stopped"),), day(0), day(2)), lake.instance))
-    assert [run.status for run in lake.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
-    assert sorted(lake.recorded("stopped")) == [0]
+    defs = dg.Definitions([stopped], resources={"io_manager": disk_lake.manager})
+    assert was_interrupted(execute(defs, PlannedRun((dg.AssetKey("stopped"),), day(0), day(2)), disk_lake.instance))
+    assert [run.status for run in disk_lake.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert sorted(disk_lake.recorded("stopped")) == [0]
 
 
-def test_records_are_the_newest_of_each_day_with_their_run(lake: Lake) -> None:
-    lake.run(visits, 0, 1)
-    second = lake.run(visits, 1, 2)
-    records = records_of(lake.instance, dg.AssetKey("visits"), [day(number) for number in range(4)])
+def test_records_are_the_newest_of_each_day_with_their_run(disk_lake: Lake) -> None:
+    disk_lake.run(visits, 0, 1)
+    second = disk_lake.run(visits, 1, 2)
+    records = records_of(disk_lake.instance, dg.AssetKey("visits"), [day(number) for number in range(4)])
     assert list(records) == [day(0), day(1), day(2)]
     assert records[day(0)]["run"] != second.run_id
     assert records[day(1)]["run"] == second.run_id
     assert records[day(1)]["unchanged"] is True
-    assert records[day(2)]["digest"] == lake.digest("visits", 2)
+    assert records[day(2)]["digest"] == disk_lake.digest("visits", 2)
 
 
 OPEN = """

@@ -47,28 +47,28 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         return tables_of(sha256(lake.root))
 
 
-def test_one_partition_key_at_a_time_leaves_what_a_range_leaves(lake: Lake, expected: dict[str, str]) -> None:
+def test_one_partition_key_at_a_time_leaves_what_a_range_leaves(disk_lake: Lake, expected: dict[str, str]) -> None:
     for number in range(4):
-        assert lake.run_key(SHOP, number).success
-    assert tables_of(sha256(lake.root)) == expected
+        assert disk_lake.run_key(SHOP, number).success
+    assert tables_of(sha256(disk_lake.root)) == expected
 
 
-def test_range_tags_of_one_day_each_leave_what_a_range_leaves(lake: Lake, expected: dict[str, str]) -> None:
+def test_range_tags_of_one_day_each_leave_what_a_range_leaves(disk_lake: Lake, expected: dict[str, str]) -> None:
     for number in range(4):
-        assert lake.run(SHOP, number).success
-    assert tables_of(sha256(lake.root)) == expected
+        assert disk_lake.run(SHOP, number).success
+    assert tables_of(sha256(disk_lake.root)) == expected
 
 
-def test_ranges_of_several_days_leave_what_one_range_leaves(lake: Lake, expected: dict[str, str]) -> None:
-    assert lake.run(SHOP, 0, 1).success
-    assert lake.run(SHOP, 2, 3).success
-    assert tables_of(sha256(lake.root)) == expected
+def test_ranges_of_several_days_leave_what_one_range_leaves(disk_lake: Lake, expected: dict[str, str]) -> None:
+    assert disk_lake.run(SHOP, 0, 1).success
+    assert disk_lake.run(SHOP, 2, 3).success
+    assert tables_of(sha256(disk_lake.root)) == expected
 
 
-def test_asset_after_asset_leaves_what_one_run_leaves(lake: Lake, expected: dict[str, str]) -> None:
-    assert lake.run(SHOP, 0, 3, select=["visits"]).success
-    assert lake.run(SHOP, 0, 3, select=["totals"]).success
-    assert tables_of(sha256(lake.root)) == expected
+def test_asset_after_asset_leaves_what_one_run_leaves(disk_lake: Lake, expected: dict[str, str]) -> None:
+    assert disk_lake.run(SHOP, 0, 3, select=["visits"]).success
+    assert disk_lake.run(SHOP, 0, 3, select=["totals"]).success
+    assert tables_of(sha256(disk_lake.root)) == expected
 
 
 @pytest.mark.slow(10)
@@ -123,15 +123,15 @@ def test_the_function_is_called_once_per_day_in_the_order_of_days(lake: Lake) ->
     assert called == [day(number) for number in range(5)]
 
 
-def test_every_partition_has_its_own_record(lake: Lake) -> None:
-    assert lake.run(SHOP, 0, 3).success
-    for number, (record,) in lake.recorded("totals").items():
-        path = lake.root / "totals" / f"dt={key(number)}" / "data.parquet"
-        read = {key(each): lake.digest("visits", each) for each in range(max(number - 2, 0), number + 1)}
-        assert record["dagster/row_count"] == len(lake.rows("totals", number))
+def test_every_partition_has_its_own_record(disk_lake: Lake) -> None:
+    assert disk_lake.run(SHOP, 0, 3).success
+    for number, (record,) in disk_lake.recorded("totals").items():
+        path = disk_lake.root / "totals" / f"dt={key(number)}" / "data.parquet"
+        read = {key(each): disk_lake.digest("visits", each) for each in range(max(number - 2, 0), number + 1)}
+        assert record["dagster/row_count"] == len(disk_lake.rows("totals", number))
         assert record["dagster/uri"] == str(path)
         assert record["bytes"] == path.stat().st_size
-        assert record["digest"] == lake.digest("totals", number)
+        assert record["digest"] == disk_lake.digest("totals", number)
         assert record["unchanged"] is False
         assert 0 < record["seconds"] < 60
         assert record["inputs"] == {"visits": read}
@@ -165,12 +165,15 @@ def test_the_preview_shows_the_first_rows_as_a_table(lake: Lake) -> None:
     assert recorded[1][0]["preview"] == "no rows"
 
 
-def test_an_unchanged_day_is_not_touched_and_recorded_anew(lake: Lake) -> None:
-    lake.run(SHOP, 0, 2)
-    before = stamps(lake.root)
-    assert lake.run(SHOP, 0, 2).success
-    assert stamps(lake.root).items() >= {name: each for name, each in before.items() if "_staging" not in name}.items()
-    for newest, oldest in lake.recorded("totals").values():
+def test_an_unchanged_day_is_not_touched_and_recorded_anew(disk_lake: Lake) -> None:
+    disk_lake.run(SHOP, 0, 2)
+    before = stamps(disk_lake.root)
+    assert disk_lake.run(SHOP, 0, 2).success
+    assert (
+        stamps(disk_lake.root).items()
+        >= {name: each for name, each in before.items() if "_staging" not in name}.items()
+    )
+    for newest, oldest in disk_lake.recorded("totals").values():
         assert (newest["unchanged"], oldest["unchanged"]) == (True, False)
         assert newest["digest"] == oldest["digest"]
 
@@ -243,7 +246,7 @@ def test_params_reach_the_function_and_its_checks(lake: Lake) -> None:
     assert lake.rows("scaled", 1) == [{"n": 3 * len(lake.rows("visits", 1))}]
 
 
-def test_a_key_prefix_is_the_folder_of_the_table(lake: Lake) -> None:
+def test_a_key_prefix_is_the_folder_of_the_table(disk_lake: Lake) -> None:
     def counts(day: date) -> pa.Table:
         return numbers(day.day)
 
@@ -253,9 +256,9 @@ def test_a_key_prefix_is_the_folder_of_the_table(lake: Lake) -> None:
     for prefix in (["shop", "web"], ["shop", "app"]):
         made = daily_asset(counts, partitions_def=DAYS, contract=ROW, key_prefix=prefix)
         read = daily_asset(doubled, partitions_def=DAYS, contract=ROW, key_prefix=prefix, ins={"counts": same_day()})
-        assert lake.run([made, read], 0, 1).success
-    assert lake.rows("shop/app/doubled", 1) == [{"n": 56}]
-    assert sorted(path.name for path in (lake.root / "shop" / "web" / "counts").iterdir()) == [
+        assert disk_lake.run([made, read], 0, 1).success
+    assert disk_lake.rows("shop/app/doubled", 1) == [{"n": 56}]
+    assert sorted(path.name for path in (disk_lake.root / "shop" / "web" / "counts").iterdir()) == [
         f"dt={key(number)}" for number in range(2)
     ]
 

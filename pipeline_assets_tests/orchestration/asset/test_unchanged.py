@@ -122,8 +122,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(lake: Lake) -> Shop:
-    made = Shop(lake)
+def shop(disk_lake: Lake) -> Shop:
+    made = Shop(disk_lake)
     assert made.run(tags={}).success
     return made
 

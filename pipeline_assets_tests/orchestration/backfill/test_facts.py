@@ -17,7 +17,6 @@ import pytest
 
 from pipeline_assets.errors import LandingError
 from pipeline_assets.orchestration import daily_asset
-from pipeline_assets.orchestration.backfill import facts as module
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.history.graph import last_days
 from pipeline_assets.orchestration.partition.frames import Result
@@ -104,10 +103,9 @@ def facts_in(
 
 
 @pytest.fixture
-def town(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
+def town(disk_lake: Lake, tmp_path: Path) -> Town:
     # Else whatever a test lands has landed too short a while ago.
-    monkeypatch.setattr(module, "CLOCKS_APART_SECONDS", 0.0)
-    return Town(lake, LandingZone(tmp_path / "landing"))
+    return Town(disk_lake, LandingZone(tmp_path / "landing", clocks_apart=timedelta()))
 
 
 def test_a_head_s_token_is_another_one_when_the_head_is(lake: Lake) -> None:
@@ -132,21 +130,21 @@ def test_a_head_s_token_is_another_one_when_the_head_is(lake: Lake) -> None:
     assert {**restored["visits"], day(1): tokens[0]} == before["visits"]
 
 
-def test_a_partition_that_was_removed_has_no_head_and_keeps_its_record(lake: Lake) -> None:
-    assert lake.run(SHOP, 0, 1).success
-    shutil.rmtree(lake.root / "visits" / f"dt={key(0)}")
+def test_a_partition_that_was_removed_has_no_head_and_keeps_its_record(disk_lake: Lake) -> None:
+    assert disk_lake.run(SHOP, 0, 1).success
+    shutil.rmtree(disk_lake.root / "visits" / f"dt={key(0)}")
 
-    found = facts_in(lake, SHOP)
+    found = facts_in(disk_lake, SHOP)
 
     assert list(found.heads["visits"]) == [day(1)]
     assert list(found.records["visits"]) == [day(0), day(1)]
 
 
-def test_a_table_whose_whole_folder_was_removed_has_no_heads(lake: Lake) -> None:
-    assert lake.run(SHOP, 0, 1).success
-    shutil.rmtree(lake.root / "visits")
+def test_a_table_whose_whole_folder_was_removed_has_no_heads(disk_lake: Lake) -> None:
+    assert disk_lake.run(SHOP, 0, 1).success
+    shutil.rmtree(disk_lake.root / "visits")
 
-    assert facts_in(lake, SHOP).heads["visits"] == {}
+    assert facts_in(disk_lake, SHOP).heads["visits"] == {}
 
 
 def test_of_a_table_that_another_io_manager_keeps_the_records_are_the_heads(lake: Lake) -> None:
@@ -293,10 +291,8 @@ def test_a_head_that_is_not_the_record_s_says_nothing_of_when_its_files_were_rea
     assert town.landed() == {0: town.fingerprint(0)}
 
 
-def test_files_that_landed_a_moment_before_a_run_are_read_as_clocks_may_differ(
-    town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CLOCKS_APART_SECONDS", 3600.0)
+def test_files_that_landed_a_moment_before_a_run_are_read_as_clocks_may_differ(disk_lake: Lake, tmp_path: Path) -> None:
+    town = Town(disk_lake, LandingZone(tmp_path / "landing", clocks_apart=timedelta(hours=1)))
     town.land(0)
     town.run(0)
 
@@ -509,17 +505,17 @@ def test_a_head_of_another_size_than_its_record_tells_is_foreign(lake: Lake) -> 
     assert facts.records["visits"][day(1)].digest == head.digest, "what reads it is judged by what it would read"
 
 
-def test_a_head_of_the_same_size_is_foreign_if_its_bytes_are_asked_for(lake: Lake) -> None:
-    assert lake.run(SHOP, 0, 2).success
+def test_a_head_of_the_same_size_is_foreign_if_its_bytes_are_asked_for(disk_lake: Lake) -> None:
+    assert disk_lake.run(SHOP, 0, 2).success
     for number in (0, 1):
-        path = Path(path_of(lake.store, Partition("visits", day(number))))
+        path = Path(path_of(disk_lake.store, Partition("visits", day(number))))
         content = bytearray(path.read_bytes())
         content[10] ^= 1
         path.write_bytes(content)
 
     asked = [Partition("visits", day(1)), Partition("visits", day(2)), Partition("totals", day(9))]
-    assert facts_in(lake, SHOP).foreign == set()
-    assert facts_in(lake, SHOP, check_bytes_of=asked).foreign == {Partition("visits", day(1))}
+    assert facts_in(disk_lake, SHOP).foreign == set()
+    assert facts_in(disk_lake, SHOP, check_bytes_of=asked).foreign == {Partition("visits", day(1))}
 
 
 def test_bytes_of_every_table_of_a_step_are_held_against_their_records(town: Town) -> None:

@@ -165,7 +165,7 @@ BIG_ROWS, BATCH_ROWS = 12_000_000, 250_000
 BIG_BYTES = BIG_ROWS * 8
 
 
-def test_a_stream_in_and_out_is_never_held_as_a_whole(lake: Lake) -> None:
+def test_a_stream_in_and_out_is_never_held_as_a_whole(disk_lake: Lake) -> None:
     peak = 0
 
     def watched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -194,12 +194,12 @@ def test_a_stream_in_and_out_is_never_held_as_a_whole(lake: Lake) -> None:
         return pa.RecordBatchReader.from_batches(big.schema, watched(iter(big)))
 
     before = pa.total_allocated_bytes()
-    result = lake.run([big, streamed])
+    result = disk_lake.run([big, streamed])
     assert result.success, failure(result)
     assert peak < BIG_BYTES / 2
 
 
-def test_a_range_holds_one_day_in_memory_at_a_time(lake: Lake) -> None:
+def test_a_range_holds_one_day_in_memory_at_a_time(disk_lake: Lake) -> None:
     rows, held = 200_000, []
 
     @check(blocking=True)
@@ -220,7 +220,7 @@ def test_a_range_holds_one_day_in_memory_at_a_time(lake: Lake) -> None:
             raise ValueError(msg)
         return pa.Table.from_pandas(tall + 0, preserve_index=False)
 
-    assert not lake.run([tall, wide], 0, 9).success
+    assert not disk_lake.run([tall, wide], 0, 9).success
     assert max(held) < 4 * rows * 8
 
 

@@ -124,24 +124,24 @@ def test_an_interrupt_records_the_days_that_were_committed(lake: Lake, interrupt
     assert sorted(lake.recorded("stopped")) == lake.days("stopped") == [0, 1]
 
 
-def test_a_store_that_refuses_ends_the_range_and_says_how_many_days_were_not_attempted(lake: Lake) -> None:
+def test_a_store_that_refuses_ends_the_range_and_says_how_many_days_were_not_attempted(disk_lake: Lake) -> None:
     asked = []
 
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def refused(day: date) -> pa.Table:
         asked.append(day)
         if day.day == 28:  # from here on nobody can stage anything
-            shutil.rmtree(lake.root / "_staging" / "refused")
-            (lake.root / "_staging" / "refused").write_text("in the way")
+            shutil.rmtree(disk_lake.root / "_staging" / "refused")
+            (disk_lake.root / "_staging" / "refused").write_text("in the way")
         return numbers(1)
 
-    told = failure(lake.run(refused, 0, 5))
+    told = failure(disk_lake.run(refused, 0, 5))
     assert told.startswith(
         "refused: 1 of 6 days failed; 1 were committed and recorded. 4 further days were not attempted.\n"
         f"  {key(1)}: StorageRefused: refused {key(1)}: "
     )
     assert len(asked) == 2
-    assert sorted(lake.recorded("refused")) == [0]
+    assert sorted(disk_lake.recorded("refused")) == [0]
 
 
 @contextmanager
@@ -154,19 +154,19 @@ def files_of_at_most(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_ends_the_range_and_harms_nothing(lake: Lake) -> None:
+def test_a_full_disk_ends_the_range_and_harms_nothing(disk_lake: Lake) -> None:
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def growing(day: date) -> pa.Table:
         random = np.random.default_rng(1).integers(0, 2**62, 1_000_000 if day.day == 29 else 10)
         return pa.table({"n": random})
 
     with files_of_at_most(1_000_000):
-        told = failure(lake.run(growing, 0, 3))
+        told = failure(disk_lake.run(growing, 0, 3))
     assert "2 were committed and recorded. 1 further days were not attempted." in told
     assert f"  {key(2)}: StorageFull: growing {key(2)}: " in told
-    assert lake.days("growing") == [0, 1]
-    assert list((lake.root / "_staging").rglob("*.parquet")) == []
-    assert lake.run(growing, 0, 3).success
+    assert disk_lake.days("growing") == [0, 1]
+    assert list((disk_lake.root / "_staging").rglob("*.parquet")) == []
+    assert disk_lake.run(growing, 0, 3).success
 
 
 @pytest.mark.parametrize("error", [StorageFull, SourceError])
@@ -195,7 +195,7 @@ Lake(Path({str(root)!r}), dg.DagsterInstance.ephemeral()).put({table!r}, {number
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
 
 
-def test_a_conflict_is_told_and_the_step_is_run_again_from_its_inputs(lake: Lake) -> None:
+def test_a_conflict_is_told_and_the_step_is_run_again_from_its_inputs(disk_lake: Lake) -> None:
     calls = 0
 
     @daily_asset(partitions_def=DAYS, contract=ROW)
@@ -203,16 +203,16 @@ def test_a_conflict_is_told_and_the_step_is_run_again_from_its_inputs(lake: Lake
         nonlocal calls
         calls += 1
         if calls == 2:
-            publish_elsewhere(lake.root, "contested", 1, 77)
+            publish_elsewhere(disk_lake.root, "contested", 1, 77)
         return numbers(calls)
 
-    result = lake.run(contested, 0, 2)
+    result = disk_lake.run(contested, 0, 2)
     assert result.success
     assert events(result, "STEP_UP_FOR_RETRY") == 1
     assert calls == 4  # the other two days are committed
-    assert [lake.rows("contested", number) for number in range(3)] == [[{"n": 1}], [{"n": 4}], [{"n": 3}]]
-    for number, records in lake.recorded("contested").items():
-        assert records[0]["digest"] == lake.digest("contested", number)
+    assert [disk_lake.rows("contested", number) for number in range(3)] == [[{"n": 1}], [{"n": 4}], [{"n": 3}]]
+    for number, records in disk_lake.recorded("contested").items():
+        assert records[0]["digest"] == disk_lake.digest("contested", number)
     (failed,) = [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
     assert failed.step_retry_data.error is not None
     assert failed.step_retry_data.error.cause is not None
@@ -234,7 +234,7 @@ def test_a_conflict_that_does_not_end_leaves_the_others_commit(lake: Lake) -> No
     assert lake.recorded("contested") == {}
 
 
-def test_a_late_zombie_does_not_overwrite_what_was_computed_after_it_began(lake: Lake) -> None:
+def test_a_late_zombie_does_not_overwrite_what_was_computed_after_it_began(disk_lake: Lake) -> None:
     nested = False
 
     @daily_asset(partitions_def=DAYS, contract=ROW)
@@ -246,18 +246,20 @@ def test_a_late_zombie_does_not_overwrite_what_was_computed_after_it_began(lake:
         nonlocal nested
         if not nested:  # while this run stands still, the source is corrected and another run makes day 2 of it
             nested = True
-            lake.put("source", 2, numbers(1000))
+            disk_lake.put("source", 2, numbers(1000))
             with dg.DagsterInstance.ephemeral() as other:
-                assert Lake(lake.root, other).run([assets[0], assets[1]], 2, select=["doubled"]).success
-            lake.put("source", 2, numbers(5))  # and what the zombie is about to read is older again
+                assert Lake(disk_lake.root, other).run([assets[0], assets[1]], 2, select=["doubled"]).success
+            disk_lake.put("source", 2, numbers(5))  # and what the zombie is about to read is older again
         return numbers(source["n"][0].as_py() * 2)
 
     assets = (source, doubled)
-    lake.run(source, 0, 2)
-    told = failure(lake.run(assets, 0, 2, select=["doubled"], resources={"io_manager": Never(root=str(lake.root))}))
+    disk_lake.run(source, 0, 2)
+    told = failure(
+        disk_lake.run(assets, 0, 2, select=["doubled"], resources={"io_manager": Never(root=str(disk_lake.root))})
+    )
     assert f"  {key(2)}: PartitionConflict: " in told
-    assert lake.rows("doubled", 2) == [{"n": 2000}]
-    assert sorted(lake.recorded("doubled")) == [0, 1]
+    assert disk_lake.rows("doubled", 2) == [{"n": 2000}]
+    assert sorted(disk_lake.recorded("doubled")) == [0, 1]
 
 
 @pytest.mark.parametrize(

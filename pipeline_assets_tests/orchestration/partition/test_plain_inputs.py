@@ -150,22 +150,22 @@ def test_days_with_other_columns_are_read_as_one_table(lake: Lake) -> None:
         assert frame.to_pylist() == [{"n": 0, "more": None}, {"n": None, "more": "x"}]
 
 
-def test_a_stream_of_many_days_holds_one_of_them_open(lake: Lake) -> None:
+def test_a_stream_of_many_days_holds_one_of_them_open(disk_lake: Lake) -> None:
     most = 0
 
     @dg.asset(partitions_def=DAYS, backfill_policy=SINGLE_RUN)
     def reader(context: dg.AssetExecutionContext, source: pa.RecordBatchReader) -> Any:
         nonlocal most
         for _ in source:
-            most = max(most, len(open_files(lake.root)))
+            most = max(most, len(open_files(disk_lake.root)))
         return {each: numbers(1) for each in context.partition_keys}
 
     for number in range(5):
-        lake.put("source", number, numbers(number))
-    result = lake.run([source, reader], 0, 4, select=["reader"])
+        disk_lake.put("source", number, numbers(number))
+    result = disk_lake.run([source, reader], 0, 4, select=["reader"])
     assert result.success, failure(result)
     assert most == 1
-    assert open_files(lake.root) == []
+    assert open_files(disk_lake.root) == []
 
 
 def test_an_unpartitioned_asset_reads_all_days_that_there_are(lake: Lake) -> None:

@@ -73,13 +73,13 @@ def test_one_day_may_be_any_frame_and_keeps_the_order_of_its_rows(lake: Lake, fr
     assert record["preview"].splitlines()[2] == "| 3 |"
 
 
-def test_one_day_by_key_and_by_range_tags_leave_the_same_untouched_file(lake: Lake) -> None:
+def test_one_day_by_key_and_by_range_tags_leave_the_same_untouched_file(disk_lake: Lake) -> None:
     asset = plain(pd.DataFrame({"n": [1, 2]}, index=[7, 9]))
-    assert lake.run_key(asset, 0).success
-    before = stamps(lake.root / "plain")
-    assert lake.run(asset, 0).success
-    assert stamps(lake.root / "plain") == before
-    assert [record["unchanged"] for record in lake.recorded("plain")[0]] == [True, False]
+    assert disk_lake.run_key(asset, 0).success
+    before = stamps(disk_lake.root / "plain")
+    assert disk_lake.run(asset, 0).success
+    assert stamps(disk_lake.root / "plain") == before
+    assert [record["unchanged"] for record in disk_lake.recorded("plain")[0]] == [True, False]
 
 
 def test_a_stream_of_one_day_is_never_held_as_a_whole(lake: Lake) -> None:
@@ -294,7 +294,7 @@ def test_a_conflict_is_retried(lake: Lake) -> None:
     ],
 )
 def test_partitions_that_are_no_days_are_named_with_what_to_do(
-    lake: Lake, partitions_def: Any, partition: str | None, described: str
+    disk_lake: Lake, partitions_def: Any, partition: str | None, described: str
 ) -> None:
     @dg.asset(partitions_def=partitions_def, retry_policy=dg.RetryPolicy(max_retries=3))
     def undated() -> Any:
@@ -302,8 +302,8 @@ def test_partitions_that_are_no_days_are_named_with_what_to_do(
 
     result = dg.materialize(
         [undated],
-        instance=lake.instance,
-        resources={"io_manager": lake.manager},
+        instance=disk_lake.instance,
+        resources={"io_manager": disk_lake.manager},
         partition_key=partition,
         run_config=QUIET,
         raise_on_error=False,
@@ -312,27 +312,27 @@ def test_partitions_that_are_no_days_are_named_with_what_to_do(
         f"undated: its partitions ({described}) are not days. This IO manager keeps one file per day, from midnight to "
         "midnight: give the asset a dg.DailyPartitionsDefinition without offsets, or another io_manager_key."
     )
-    assert not lake.root.exists()
+    assert not disk_lake.root.exists()
 
 
-def test_a_plain_asset_that_returns_nothing_on_purpose_is_left_alone(lake: Lake) -> None:
+def test_a_plain_asset_that_returns_nothing_on_purpose_is_left_alone(disk_lake: Lake) -> None:
     @dg.asset(partitions_def=DAYS, backfill_policy=SINGLE_RUN)
     def effect() -> None:
         return None
 
-    assert lake.run(effect, 0, 1).success
-    assert not lake.root.exists()
+    assert disk_lake.run(effect, 0, 1).success
+    assert not disk_lake.root.exists()
 
 
 def test_a_plain_asset_that_forgot_to_return_is_told_so(lake: Lake) -> None:
     assert f"plain {key(0)}: a NoneType was returned; return a pandas.DataFrame" in failure(lake.run(plain(None)))
 
 
-def test_a_key_of_two_parts_ends_in_two_folders(lake: Lake) -> None:
+def test_a_key_of_two_parts_ends_in_two_folders(disk_lake: Lake) -> None:
     @dg.asset(key=["a", "b"], partitions_def=DAYS)
     def two() -> pa.Table:
         return numbers(1)
 
-    assert lake.run_key(two, 0).success
-    assert (lake.root / "a" / "b" / f"dt={key(0)}" / "data.parquet").exists()
-    assert lake.recorded("a/b")[0][0]["digest"] == lake.digest("a/b", 0)
+    assert disk_lake.run_key(two, 0).success
+    assert (disk_lake.root / "a" / "b" / f"dt={key(0)}" / "data.parquet").exists()
+    assert disk_lake.recorded("a/b")[0][0]["digest"] == disk_lake.digest("a/b", 0)

@@ -111,33 +111,33 @@ def test_a_check_warns_of_days_that_were_made_from_windows_with_gaps(lake: Lake)
 @pytest.mark.parametrize("kept_bytes", [upstream.KEPT_BYTES, 0], ids=["rows fit in memory", "rows are read again"])
 @pytest.mark.parametrize("kind", [pa.Table, pd.DataFrame, pa.RecordBatchReader])
 def test_a_day_that_several_days_share_is_the_same_commit_for_all_of_them(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, kind: Any, kept_bytes: int
+    disk_lake: Lake, monkeypatch: pytest.MonkeyPatch, kind: Any, kept_bytes: int
 ) -> None:
     monkeypatch.setattr(upstream, "KEPT_BYTES", kept_bytes)
-    lake.run(source, 0, 4)
-    original = {number: lake.digest("source", number) for number in range(5)}
+    disk_lake.run(source, 0, 4)
+    original = {number: disk_lake.digest("source", number) for number in range(5)}
     seen: dict[date, list[int]] = {}
 
     def read(day: date, source: Any) -> pa.Table:
         table = source.read_all() if kind is pa.RecordBatchReader else source
         seen[day] = list(table["n"]) if kind is pd.DataFrame else table["n"].to_pylist()
         if len(seen) == 1:  # day 2: it has read the days 0 to 2
-            lake.put("source", 1, numbers(-1))
-            shutil.rmtree(lake.root / "source" / f"dt={key(2)}")
-            lake.put("source", 3, numbers(-3))
+            disk_lake.put("source", 1, numbers(-1))
+            shutil.rmtree(disk_lake.root / "source" / f"dt={key(2)}")
+            disk_lake.put("source", 3, numbers(-3))
         return numbers(len(seen[day]))
 
     read.__annotations__ = {"day": date, "source": kind, "return": pa.Table}
     asset = daily_asset(read, partitions_def=DAYS, contract=ROW, ins={"source": trailing(days=3)})
-    result = lake.run([source, asset], 2, 4, select=["read"])
+    result = disk_lake.run([source, asset], 2, 4, select=["read"])
     assert result.success, failure(result)
     values = {number: day(number).toordinal() for number in range(5)} | {3: -3}
     assert list(seen.values()) == [[values[n] for n in range(first, first + 3)] for first in range(3)]
-    recorded = {number: record["inputs"]["source"] for number, (record,) in lake.recorded("read").items()}
-    assert recorded[3] == {key(1): original[1], key(2): original[2], key(3): lake.digest("source", 3)}
+    recorded = {number: record["inputs"]["source"] for number, (record,) in disk_lake.recorded("read").items()}
+    assert recorded[3] == {key(1): original[1], key(2): original[2], key(3): disk_lake.digest("source", 3)}
 
 
-def test_no_more_than_the_window_is_held_open_and_nothing_after_the_run(lake: Lake) -> None:
+def test_no_more_than_the_window_is_held_open_and_nothing_after_the_run(disk_lake: Lake) -> None:
     most = 0
 
     @check(blocking=True)
@@ -148,15 +148,15 @@ def test_no_more_than_the_window_is_held_open_and_nothing_after_the_run(lake: La
     @daily_asset(partitions_def=DAYS, contract=ROW, ins={"source": trailing(days=3)}, checks=[again])
     def windowed(day: date, source: pa.RecordBatchReader) -> pa.Table:
         nonlocal most
-        most = max(most, len(open_files(lake.root / "source")))
+        most = max(most, len(open_files(disk_lake.root / "source")))
         if day.day == 2:
             msg = "a bug must not keep files open"
             raise ValueError(msg)
         return numbers(source.read_all().num_rows)
 
-    assert not lake.run([source, windowed], 0, 9).success
+    assert not disk_lake.run([source, windowed], 0, 9).success
     assert most == 3
-    assert open_files(lake.root) == []
+    assert open_files(disk_lake.root) == []
 
 
 def test_an_upstream_column_named_dt_is_left_as_it_is(lake: Lake) -> None:

@@ -192,7 +192,7 @@ def test_a_short_wait_that_the_server_asks_for_is_the_steps_own(lake: Lake) -> N
 
 
 @pytest.mark.parametrize("header", ["600", "Fri, 20 Nov 2026 12:10:00 GMT"])
-def test_a_long_wait_ends_the_step_and_says_when_it_may_be_requested_again(lake: Lake, header: str) -> None:
+def test_a_long_wait_ends_the_step_and_says_when_it_may_be_requested_again(disk_lake: Lake, header: str) -> None:
     calls = []
 
     @daily_asset(partitions_def=DAYS, contract=ROW, retry_policy=EAGER)
@@ -200,10 +200,10 @@ def test_a_long_wait_ends_the_step_and_says_when_it_may_be_requested_again(lake:
         calls.append(day)
         raise too_many_requests(header)
 
-    result = lake.run(throttled, 0, 3, resources={"io_manager": Noon(root=str(lake.root))})
+    result = disk_lake.run(throttled, 0, 3, resources={"io_manager": Noon(root=str(disk_lake.root))})
     assert calls == [day(0)]  # further days would be told the same
-    assert waits(lake, result.run_id) == []
-    judgement = only(recorded_failures(lake.instance, result.run_id))
+    assert waits(disk_lake, result.run_id) == []
+    judgement = only(recorded_failures(disk_lake.instance, result.run_id))
     assert judgement.may_retry
     assert judgement.not_before == NOW + timedelta(minutes=10)
     assert (judgement.attempts, judgement.max_attempts) == (1, 6)
@@ -214,7 +214,7 @@ def test_a_long_wait_ends_the_step_and_says_when_it_may_be_requested_again(lake:
     assert not judgement.is_about("other", day(0))
     assert "It may be tried again from 2026-11-20 12:10:00 UTC on: attempt 2 of 6." in failure(result)
     assert metadata(result)["not_before"] == judgement.not_before.timestamp()
-    assert tags(lake, result.run_id)["dagster/max_retries"] == "0"  # who requests runs waits, Dagster does not
+    assert tags(disk_lake, result.run_id)["dagster/max_retries"] == "0"  # who requests runs waits, Dagster does not
 
 
 def test_whoever_requests_a_run_again_says_how_many_attempts_were_made(lake: Lake) -> None:
@@ -359,7 +359,7 @@ def test_a_dead_host_is_not_asked_for_every_day_of_a_range(lake: Lake) -> None:
     assert judgement.days_not_attempted == tuple(day(number) for number in range(3, 30))
 
 
-def test_each_day_of_a_step_has_its_own_verdict(lake: Lake) -> None:
+def test_each_day_of_a_step_has_its_own_verdict(disk_lake: Lake) -> None:
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def mixed(day: date) -> pa.Table:
         if day.day == 27:
@@ -368,8 +368,8 @@ def test_each_day_of_a_step_has_its_own_verdict(lake: Lake) -> None:
             raise too_many_requests("600")
         return numbers(1)
 
-    result = lake.run(mixed, 0, 3, resources={"io_manager": Noon(root=str(lake.root))})
-    final, again = recorded_failures(lake.instance, result.run_id)
+    result = disk_lake.run(mixed, 0, 3, resources={"io_manager": Noon(root=str(disk_lake.root))})
+    final, again = recorded_failures(disk_lake.instance, result.run_id)
     assert (final.kind, final.failed_days, final.days_not_attempted, final.may_retry) == ("bug", (day(0),), (), False)
     assert (again.kind, again.failed_days, again.may_retry) == ("busy", (day(1),), True)
     assert again.days_not_attempted == (day(2), day(3))
@@ -442,7 +442,7 @@ FAULTS: list[Exception] = []
     [([ConnectionResetError("reset")] * 2, [0.02, 0.04]), ([KeyError("a bug in the store")] * 2, [])],
     ids=["transient", "permanent"],
 )
-def test_load_input_is_judged_as_the_rest(lake: Lake, faults: list[Exception], delays: list[float]) -> None:
+def test_load_input_is_judged_as_the_rest(disk_lake: Lake, faults: list[Exception], delays: list[float]) -> None:
     calls = []
 
     @dg.asset(partitions_def=DAYS, retry_policy=EAGER)
@@ -450,15 +450,15 @@ def test_load_input_is_judged_as_the_rest(lake: Lake, faults: list[Exception], d
         calls.append(1)
         return visits
 
-    lake.put("visits", 0, numbers(1))
+    disk_lake.put("visits", 0, numbers(1))
     source: Any = dg.AssetSpec("visits", partitions_def=DAYS)
     FAULTS[:] = faults
-    result = lake.run([below, source], resources={"io_manager": OnFaultyStore(root=str(lake.root))})
-    assert waits(lake, result.run_id) == delays
+    result = disk_lake.run([below, source], resources={"io_manager": OnFaultyStore(root=str(disk_lake.root))})
+    assert waits(disk_lake, result.run_id) == delays
     assert result.success is bool(delays)
     assert len(calls) == result.success
     if not result.success:
-        judgement = only(recorded_failures(lake.instance, result.run_id))
+        judgement = only(recorded_failures(disk_lake.instance, result.run_id))
         assert (judgement.table, judgement.kind, judgement.failed_days) == ("below", "bug", ())
         assert judgement.is_about("below", day(7))  # of the step as a whole
 
