@@ -156,6 +156,15 @@ def test_bytes_and_verdicts_know_no_dagster(part: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("module", ["day", "audit"])
+def test_a_day_is_committed_without_dagster(module: str) -> None:
+    importer = f"pipeline_assets.orchestration.asset.{module}"
+    imported = [each.name for each in IMPORTS if each.importer == importer]
+
+    assert [each for each in imported if each.startswith("dagster")] == []
+    assert imported
+
+
 def test_only_definitions_and_the_command_import_settings() -> None:
     importers = {each.importer for each in IMPORTS if each.is_of("pipeline_assets.settings")}
 

@@ -150,7 +150,7 @@ class MemoryStore:
         assert isinstance(staged, StagedBuffer)  # noqa: S101 - nobody publishes with one store what another staged
         content, partition = staged.content(), staged.partition
         digest = xxhash.xxh3_128_hexdigest(content)
-        record = replace(record, digest=digest, size_bytes=content.size)
+        record = replace(record, digest=digest, size_bytes=content.size, recorded_at=self._now())
         with self._shelves.lock:
             shelf = self._shelf(partition)
             before = None if shelf.head is None else shelf.head[0]

@@ -149,7 +149,7 @@ class Store(Protocol):
         A head that already holds the same bytes is left untouched; the record is replaced all the same.
 
         Args:
-            record: how it was made; what the store knows better (digest, size, whether it changed) is filled in.
+            record: how it was made; what the store knows better (digest, size, time, whether it changed) is filled in.
 
         Raises:
             PartitionConflict: the head is neither the one seen nor the same bytes. Nothing was changed.

@@ -182,7 +182,7 @@ def a_record_stays_with_its_commit(store: Store) -> None:
     """As it was handed over, with what the store knows better; and an unchanged publish renews it."""
     record = Record(
         inputs={"events": {DAY: "digest"}},
-        recorded_at=datetime(2026, 6, 11, 4, 30, tzinfo=UTC),
+        began_at=datetime(2026, 6, 11, 4, 30, tzinfo=UTC),
         code_version="one",
         rows=7,
         seconds=0.25,
@@ -192,7 +192,7 @@ def a_record_stays_with_its_commit(store: Store) -> None:
     _expect(_record(store) == first.record, "the head's record is not the one that publish gave")
     told = _record(store)
     _expect((told.digest, told.size_bytes, told.unchanged) == (first.digest, 5, False), f"the record tells {told}")
-    _expect((told.inputs, told.recorded_at) == (record.inputs, record.recorded_at), f"the record tells {told}")
+    _expect((told.inputs, told.began_at) == (record.inputs, record.began_at), f"the record tells {told}")
     _overwrite(store, b"first", record=Record(code_version="two"))
     _expect((_record(store).code_version, _record(store).unchanged) == ("two", True), "an unchanged commit's is old")
     _overwrite(store, b"second", record=Record(code_version="three"))

@@ -18,7 +18,6 @@ from pipeline_assets.orchestration.asset.audit import ACCOUNTING_CHECK, CONTRACT
 from pipeline_assets.orchestration.asset.due import due_metadata, freshness_policy
 from pipeline_assets.orchestration.asset.run import DailyRun
 from pipeline_assets.orchestration.asset.spec import DailySpec, problems_of
-from pipeline_assets.orchestration.history.tags import SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.partition.io_manager import ParquetIOManager
 from pipeline_assets.orchestration.partition.materialization import table_schema
 from pipeline_assets.orchestration.partition.upstream import Upstream
@@ -190,14 +189,13 @@ def _asset_of(
                 allow_retries=False,
             )
         days = [date.fromisoformat(key) for key in context.partition_keys]
-        skips = context.run.tags.get(SKIP_UNCHANGED_TAG) == "true"
         ended = partitions_def.get_last_partition_key()
         history = (partitions_def.start.date(), date.fromisoformat(ended) if ended else max(days))
         retrying = manager.retrying()
         with classified(context, retrying, days=days):
             step = step_of(context, retrying)
             begin(step, context)
-            yield from DailyRun(spec, context, manager.store(), inputs, days, history, step, skips).execute()
+            yield from DailyRun(spec, context, step, manager.store(), inputs, days, history).execute()
 
     return compute
 
@@ -215,25 +213,14 @@ def _partition_mapping(window: Window) -> dg.TimeWindowPartitionMapping:
 
 def _check_specs(spec: DailySpec) -> Iterator[dg.AssetCheckSpec]:
     for key in spec.asset_keys.values():
-        yield dg.AssetCheckSpec(
-            CONTRACT_CHECK,
-            asset=key,
-            blocking=True,
-            description="Columns, types, nulls, allowed values, key and day of the staged rows.",
-        )
+        text = "Columns, types, nulls, allowed values, key and day of the staged rows."
+        yield dg.AssetCheckSpec(CONTRACT_CHECK, asset=key, blocking=True, description=text)
     main = spec.asset_keys[spec.main]
     if spec.drops_rows:
-        yield dg.AssetCheckSpec(
-            ACCOUNTING_CHECK,
-            asset=main,
-            blocking=True,
-            description="rows read = rows kept + duplicates + rejected, for every partition.",
-        )
-    if any(not window.is_single_day for window in spec.windows.values()):
-        yield dg.AssetCheckSpec(
-            INPUTS_CHECK,
-            asset=main,
-            description="Every day of the windows that lies in the history, and is over, had been computed.",
-        )
+        text = "rows read = rows kept + duplicates + rejected, for every partition."
+        yield dg.AssetCheckSpec(ACCOUNTING_CHECK, asset=main, blocking=True, description=text)
+    if spec.reads_windows:
+        text = "Every day of the windows that lies in the history, and is over, had been computed."
+        yield dg.AssetCheckSpec(INPUTS_CHECK, asset=main, description=text)
     for check in spec.checks:
         yield dg.AssetCheckSpec(check.name, asset=main, blocking=check.blocking, description=check.description)

@@ -41,6 +41,11 @@ class DailySpec:
         """Name of the main table."""
         return next(iter(self.contracts))
 
+    @property
+    def reads_windows(self) -> bool:
+        """True if an input is of several days, some of which may be missing."""
+        return not all(window.is_single_day for window in self.windows.values())
+
     def partition(self, table: str, day: date) -> Partition:
         """Where the store keeps that day of the table."""
         return Partition("/".join(self.asset_keys[table].path), day)

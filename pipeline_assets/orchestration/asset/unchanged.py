@@ -10,25 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
 from pipeline_assets.orchestration.asset.spec import DailySpec
-from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.materializations import PAGE
 from pipeline_assets.orchestration.partition.materialization import Renewal
 from pipeline_assets.orchestration.partition.upstream import Inputs, Upstream
 from pipeline_assets.partition import Partition
-from pipeline_assets.record import Record
-from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.store import Store
-
-RECORDS_PER_QUERY = 500
-"""SQLite takes some thousand values in one statement."""
 
 
 @dataclass(slots=True)
-class Unchanged:
-    """What is known of the days of one step before any of them is computed.
+class UnchangedDays:
+    """Which days of one step need no computing.
 
     Args:
         upstreams: by parameter.
@@ -39,7 +35,7 @@ class Unchanged:
     store: Store
     upstreams: Mapping[str, Upstream]
     history: tuple[date, date]
-    _records: dict[date, dict[str, dg.EventLogRecord]] = field(default_factory=dict)
+    _records: dict[date, dict[str, Renewal]] = field(default_factory=dict)
     _digests: dict[tuple[str, date], str | None] = field(default_factory=dict)
     """Of upstream heads by parameter and day."""
 
@@ -47,40 +43,30 @@ class Unchanged:
         """Find the newest records of the days, as far as they are of the present code."""
         if self.spec.deps:  # what the function reads by itself nobody else can look at
             return
-        event_log = EventLog(instance, self._graph())
+        version = self.spec.code_version
         for table, key in self.spec.asset_keys.items():
-            made = event_log.records(key.to_user_string(), days)
-            current = {day: each for day, each in made.items() if each.code_version == self.spec.code_version}
-            for day, record in _records(instance, key, current):
-                self._records.setdefault(day, {})[table] = record
+            for day, record in _newest(instance, key, days):
+                metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+                if _value(metadata, "code_version") == version:
+                    why = f"code version {version} and all inputs are those of the record of run {record.run_id}"
+                    self._records.setdefault(day, {})[table] = Renewal(metadata, why)
 
-    def record(self, day: date) -> tuple[dict[str, Renewal], dict[str, Inputs]] | None:
-        """The records to write again, by table, and the inputs that they tell of; None if the day must be computed."""
+    def find(self, day: date) -> tuple[dict[str, Renewal], dict[str, Inputs]] | None:
+        """Give the records to write again, by table, and the inputs they name; None if the day must be computed."""
         records = self._records.get(day, {})
-        if records.keys() != self.spec.asset_keys.keys():
+        if records.keys() != self.spec.contracts.keys():
             return None
-        now = {name: self._inputs(name, day) for name in self.spec.windows}
-        read = {name: {str(each): digest for each, digest in inputs.digests.items()} for name, inputs in now.items()}
-        found = {}
+        if self.spec.drops_rows and records[self.spec.main].accounting is None:
+            return None
+        inputs = {name: self._inputs(name, day) for name in self.spec.windows}
+        read = {name: {str(each): digest for each, digest in now.digests.items()} for name, now in inputs.items()}
         for table, record in records.items():
-            metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-            values = {name: value.value for name, value in metadata.items()}
             head = self.store.head(self.spec.partition(table, day))
-            if head is None or values.get("digest") != head.digest or values.get("inputs", {}) != read:
+            if head is None or _value(record.before, "digest") != head.digest:
                 return None
-            why = f"code version {self.spec.code_version} and all inputs are those of the record of run {record.run_id}"
-            found[table] = Renewal(metadata, why)
-        if self.spec.drops_rows and found[self.spec.main].accounting is None:
-            return None
-        return found, now
-
-    def _graph(self) -> Graph:
-        """This step and what it reads."""
-        reads = {self.upstreams[name].table: window for name, window in self.spec.windows.items()}
-        own = tuple(key.to_user_string() for key in self.spec.asset_keys.values())
-        tables = {**{name: Table(name, {}) for name in reads}, **{name: Table(name, reads) for name in own}}
-        steps = {name: own if name in own else (name,) for name in tables}
-        return Graph(tables, steps, frozenset(), {})
+            if (_value(record.before, "inputs") or {}) != read:
+                return None
+        return records, inputs
 
     def _inputs(self, name: str, day: date) -> Inputs:
         first, last = self.history
@@ -99,12 +85,19 @@ class Unchanged:
         return self._digests[name, day]
 
 
-def _records(
-    instance: dg.DagsterInstance, key: dg.AssetKey, made: Mapping[date, Record]
+def _newest(
+    instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]
 ) -> Iterator[tuple[date, dg.EventLogRecord]]:
-    days = {each.event_id: day for day, each in made.items()}
-    ids = list(days)
-    for start in range(0, len(ids), RECORDS_PER_QUERY):
-        wanted = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + RECORDS_PER_QUERY])
-        for record in instance.fetch_materializations(wanted, limit=RECORDS_PER_QUERY).records:
-            yield days[record.storage_id], record
+    """The newest record of each day that has one."""
+    wanted = {str(day) for day in days}
+    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted)
+    days_of = {storage_id: date.fromisoformat(partition) for partition, storage_id in newest.items()}
+    ids = list(days_of)
+    for start in range(0, len(ids), PAGE):
+        page = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + PAGE])
+        for record in instance.fetch_materializations(page, limit=PAGE).records:
+            yield days_of[record.storage_id], record
+
+
+def _value(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> Any:
+    return metadata[name].value if name in metadata else None

@@ -225,11 +225,13 @@ class LocalStore:
         with explained(partition):
             digest = digest_of(staged.path)
             with self._locked(partition):
-                unchanged = not self._replace(target, staged, digest, seen)
+                now_ns = self._now_ns()
+                unchanged = not self._replace(target, staged, digest, seen, now_ns=now_ns)
                 # Unchanged or not: who published these bytes, or made these folders, may have been killed before this.
                 self._fsync_up_from(target.parent)
                 commit = _commit(partition, target, target.stat(), digest)
-                commit = replace(commit, record=self._keep_record(commit, record, unchanged=unchanged))
+                record = replace(record, unchanged=unchanged, recorded_at=_utc(now_ns))
+                commit = replace(commit, record=self._keep_record(commit, record))
                 # Last: a publish that does not come this far has cost no commit that was kept.
                 self._prune(partition)
         return Published(commit, unchanged)
@@ -334,7 +336,7 @@ class LocalStore:
         finally:
             os.close(descriptor)  # and with it the lock
 
-    def _replace(self, target: Path, staged: StagedFile, digest: str, seen: Seen) -> bool:
+    def _replace(self, target: Path, staged: StagedFile, digest: str, seen: Seen, *, now_ns: int) -> bool:
         """Make the staged file the head, unless it is already; say which. The partition is locked."""
         current = stat_of(target)
         replaced = None if current is None else digest_of(target)
@@ -344,7 +346,7 @@ class LocalStore:
             raise _conflict(staged.partition, target, seen, replaced)
         # Stamps of a partition only grow, whatever the clock does: no version comes back, even when the file system
         # gives an inode out again, and history has an order.
-        published_ns = max(self._now_ns(), current.st_mtime_ns + 1 if current else 0)
+        published_ns = max(now_ns, current.st_mtime_ns + 1 if current else 0)
         os.utime(staged.path, ns=(published_ns, published_ns))
         fsync(staged.path)
         if current is not None and replaced is not None:
@@ -364,9 +366,9 @@ class LocalStore:
             os.utime(kept, ns=(current.st_mtime_ns, current.st_mtime_ns))
         fsync(folder)
 
-    def _keep_record(self, commit: Commit, record: Record, *, unchanged: bool) -> Record:
+    def _keep_record(self, commit: Commit, record: Record) -> Record:
         """Write the record of the head, with what the store knows better; and those of the commits that are kept."""
-        record = replace(record, digest=commit.digest, size_bytes=commit.size_bytes, unchanged=unchanged)
+        record = replace(record, digest=commit.digest, size_bytes=commit.size_bytes)
         known = read_records(self.root, commit.partition)
         if known is None:
             records = PartitionRecords(commit.version, record)

@@ -10,26 +10,25 @@ import importlib.util
 import os
 import sys
 import time
-from datetime import date
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 CALLS = "COUNTED"
-COUNTED = "pipeline_assets.orchestration.asset.run"
+COUNTED = "pipeline_assets.orchestration.asset.day"
 
 
 def count(module: Any) -> None:
     """Wrap what calls the functions. A line is one short write, whole among those of other processes."""
-    commit = module.DailyRun._commit
+    compute = module.DayCommit.compute
 
-    def counted(run: Any, day: date) -> Any:
+    def counted(commit: Any) -> Any:
         if CALLS in os.environ:  # else it is the process of the tests themselves
             with open(os.environ[CALLS], "ab", buffering=0) as file:  # noqa: PTH123 - a kill loses nothing of it
-                file.write(f"{run.spec.main} {day} {os.getpid()} {time.monotonic_ns()}\n".encode())
-        return commit(run, day)
+                file.write(f"{commit.spec.main} {commit.day} {os.getpid()} {time.monotonic_ns()}\n".encode())
+        return compute(commit)
 
-    module.DailyRun._commit = counted
+    module.DayCommit.compute = counted
 
 
 class Finder(importlib.abc.MetaPathFinder):
