@@ -330,7 +330,7 @@ def test_what_is_no_frame_of_the_contract_is_named_and_not_published(lake: Lake,
 
     result = lake.run(wrong)
     assert told in failure(result)
-    assert f"wrong/dt={key(0)}: " in failure(result)
+    assert f"wrong {key(0)}: " in failure(result)
     assert lake.days("wrong") == []
     assert checks(result)["wrong.contract"].passed is False
 
