@@ -15,6 +15,7 @@ from pipeline_assets.assets.sla_report import sla_report_asset
 from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.alerts.sensor import alerts_sensor, missed_slas
+from pipeline_assets.orchestration.alerts.webhook import Links, Webhook
 from pipeline_assets.orchestration.backfill.safety_net import safety_net
 from pipeline_assets.orchestration.changes.landing_sensor import landing_sensor, rescan_job
 from pipeline_assets.orchestration.changes.upstream_sensor import upstream_sensor
@@ -86,7 +87,8 @@ def _sensors(
     report: dg.AssetKey,
 ) -> list[dg.SensorDefinition]:
     status = dg.DefaultSensorStatus.RUNNING if settings.sensors == "running" else dg.DefaultSensorStatus.STOPPED
-    webhook = settings.alert_webhook_url
+    url = settings.alert_webhook_url
+    webhook = Webhook(url.get_secret_value(), Links(settings.dagster_url), settings.alert_format) if url else None
     return [
         landing_sensor(
             landing,
@@ -99,11 +101,9 @@ def _sensors(
         upstream_sensor(selection=dg.AssetSelection.all(), default_status=status),
         sla_sensor(watched, default_status=status),
         alerts_sensor(
-            webhook_url=webhook.get_secret_value() if webhook else None,
-            webhook_format=settings.alert_format,
             dagster_url=settings.dagster_url,
+            channels=[webhook] if webhook else [],
             gather=[missed_slas(watched)],
-            checks=["rejected_share"],
             default_status=status,
         ),
         dg.AutomationConditionSensorDefinition(

@@ -1,26 +1,29 @@
 """One error tree. What belongs here: everything the project raises on purpose. What does not: bugs.
 
-Grouped by what a handler would do. `kind` is stable: alerts, retry rules and exit codes may rely on it.
+Grouped by what a handler does, each group a base class. `kind` is stable: alerts, retry rules and exit codes may rely
+on it.
 
     PipelineError
-    |   somebody must change something, running again does not help
-    |-- SettingsError           kind "settings"            an environment variable, an option, a file name
-    |-- SourceError             kind "source"              the SELECT of a source
-    |-- LandingError            kind "landing"             a landing file that cannot be read
-    |   `-- LandingMissing      kind "landing_missing"     a landing file that the server does not have
-    |-- AccessDenied            kind "access_denied"       credentials that a server does not accept
-    |-- ContractBroken          kind "contract"            rows that break the contract of their table
-    |-- PartitionMismatch       kind "partition_mismatch"  rows that belong to another day
-    |-- PartitionMissing        kind "missing"             a partition that has not been computed
-    |-- StorageRefused          kind "storage_refused"     permissions, a read-only or broken file system
-    |-- StorageFull             kind "storage_full"        no space or quota left
-    |
-    |   the same step may pass when it is run again from its inputs
-    |-- LandingInProgress       kind "landing_in_progress" a landing file that is still being written
-    |-- LandingUnavailable      kind "landing_unavailable" a server that is down, busy, or hung up in the middle
-    |-- PartitionConflict       kind "conflict"            another run published this partition meanwhile
-    |-- StoreBusy               kind "busy"                a lock that was not free in time
-    `-- WorkerDied              kind "worker_died"         a process that this one had started for a backfill is gone
+    |-- MustChange                  somebody must change something, running again does not help
+    |   |-- SettingsError           kind "settings"            an environment variable, an option, a file name
+    |   |-- DefinitionError         kind "definition"          a file that does not make a table
+    |   |-- SourceError             kind "source"              the SELECT of a source
+    |   |-- LandingError            kind "landing"             a landing file that cannot be read
+    |   |   `-- LandingMissing      kind "landing_missing"     a landing file that the server does not have
+    |   |-- AccessDenied            kind "access_denied"       credentials that a server does not accept
+    |   |-- ContractBroken          kind "contract"            rows that break the contract of their table
+    |   |-- PartitionMismatch       kind "partition_mismatch"  rows that belong to another day
+    |   |-- PartitionMissing        kind "missing"             a partition that has not been computed
+    |   |-- StorageRefused          kind "storage_refused"     permissions, a read-only or broken file system
+    |   `-- StorageFull             kind "storage_full"        no space or quota left
+    |-- MayPass                     the same step may pass when it is run again from its inputs
+    |   |-- LandingInProgress       kind "landing_in_progress" a landing file that is still being written
+    |   |-- LandingUnavailable      kind "landing_unavailable" a server that is down, busy, or hung up in the middle
+    |   |-- PartitionConflict       kind "conflict"            another run published this partition meanwhile
+    |   |-- StoreBusy               kind "busy"                a lock that was not free in time
+    |   `-- WorkerDied              kind "worker_died"         a process that carried out runs of a backfill is gone
+    `-- Unknown                     whether it was done is not known: look before it is asked for again
+        `-- NoAnswer                kind "no_answer"           a Dagster webserver that gave no answer
 """
 
 from __future__ import annotations
@@ -34,19 +37,37 @@ class PipelineError(Exception):
     kind: ClassVar[str] = "pipeline"
 
 
-class SettingsError(PipelineError):
+class MustChange(PipelineError):
+    """Somebody must change something first; the same again ends the same way."""
+
+
+class MayPass(PipelineError):
+    """The same may pass when it is run again. An error of your own with this base is tried again soon."""
+
+
+class Unknown(PipelineError):
+    """Whether what was asked for was done is not known. Look before you ask again."""
+
+
+class SettingsError(MustChange):
     """A setting, an option or a file name that cannot be used as given."""
 
     kind = "settings"
 
 
-class SourceError(PipelineError):
+class DefinitionError(MustChange):
+    """A file that is to hold a table cannot be imported, or what it defines does not fit the other tables."""
+
+    kind = "definition"
+
+
+class SourceError(MustChange):
     """The SELECT of a source cannot be parsed, or does not make events out of landing rows."""
 
     kind = "source"
 
 
-class LandingError(PipelineError):
+class LandingError(MustChange):
     """A landing file or folder that cannot be read as what it claims to be."""
 
     kind = "landing"
@@ -58,13 +79,13 @@ class LandingMissing(LandingError):
     kind = "landing_missing"
 
 
-class AccessDenied(PipelineError):
+class AccessDenied(MustChange):
     """Credentials are missing, or a server does not accept them."""
 
     kind = "access_denied"
 
 
-class LandingUnavailable(LandingError):
+class LandingUnavailable(MayPass):
     """The server of the landing zone gave no whole answer: time-out, reset, 429, 5xx, a body that was cut off.
 
     Args:
@@ -79,55 +100,61 @@ class LandingUnavailable(LandingError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class LandingInProgress(LandingError):
+class LandingInProgress(MayPass):
     """A landing file changed, or was open for writing, while it was read."""
 
     kind = "landing_in_progress"
 
 
-class ContractBroken(PipelineError):
+class ContractBroken(MustChange):
     """Staged rows do not keep the contract of their table. Nothing was published."""
 
     kind = "contract"
 
 
-class PartitionMismatch(PipelineError):
+class PartitionMismatch(MustChange):
     """A frame holds rows that do not belong to the partition it was returned for. Nothing was published."""
 
     kind = "partition_mismatch"
 
 
-class PartitionMissing(PipelineError):
+class PartitionMissing(MustChange):
     """A partition or a commit was asked for that does not exist."""
 
     kind = "missing"
 
 
-class PartitionConflict(PipelineError):
+class PartitionConflict(MayPass):
     """Another run published this partition after this run first looked at it. Nothing was replaced."""
 
     kind = "conflict"
 
 
-class StoreBusy(PipelineError):
+class StoreBusy(MayPass):
     """A partition stayed locked by another process for longer than the store waits."""
 
     kind = "busy"
 
 
-class StorageRefused(PipelineError):
+class StorageRefused(MustChange):
     """The file system refused an operation."""
 
     kind = "storage_refused"
 
 
-class StorageFull(PipelineError):
+class StorageFull(MustChange):
     """The file system has no space or quota left. What was published before is still there."""
 
     kind = "storage_full"
 
 
-class WorkerDied(PipelineError):
+class WorkerDied(MayPass):
     """A process that carried out runs of a backfill is gone. What it had committed stands."""
 
     kind = "worker_died"
+
+
+class NoAnswer(Unknown):
+    """A Dagster webserver was asked, and did not answer."""
+
+    kind = "no_answer"

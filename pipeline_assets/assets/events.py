@@ -7,12 +7,10 @@ from datetime import date
 
 import pyarrow as pa
 
+from pipeline_assets import Accounting, Contract, Result
 from pipeline_assets.assets.database import cursor, single_row
 from pipeline_assets.assets.raw_events import EVENT_COLUMNS
-from pipeline_assets.orchestration import Result
-from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.calendar import day_bounds
-from pipeline_assets.rules.contract import Contract
 
 EVENTS = Contract(EVENT_COLUMNS, key=("event_id",), day_column="event_time")
 BATCH_ROWS = 100_000

@@ -1,12 +1,13 @@
-"""The wiring: which table is made from which days of which, with whose contract and checks."""
+"""The wiring: tables that settings are part of, and beside them those of the other files of this folder.
+
+A file that defines a `daily_asset` without days is all that a new table takes; what it leaves out is stated here.
+"""
 
 from __future__ import annotations
 
-from functools import partial
-
 import dagster as dg
 
-from pipeline_assets.assets.daily_sales import DAILY_SALES, daily_sales, sales_add_up_to_events
+from pipeline_assets import arrivals, assets, daily_asset, same_day
 from pipeline_assets.assets.events import EVENTS, events
 from pipeline_assets.assets.raw_events import (
     LANDING,
@@ -17,18 +18,9 @@ from pipeline_assets.assets.raw_events import (
     uploads_are_complete,
 )
 from pipeline_assets.assets.source.select import Source
-from pipeline_assets.assets.user_features import (
-    USER_FEATURES,
-    WINDOW_DAYS,
-    todays_events_are_counted,
-    user_features,
-    windows_are_nested,
-)
-from pipeline_assets.assets.user_segments import USER_SEGMENTS, every_user_has_a_segment, user_segments
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets.orchestration.asset.decorator import Defaults
+from pipeline_assets.orchestration.asset.package import Asset, Defined, with_tables_of
 from pipeline_assets.rules.code_version import code_version
-from pipeline_assets.rules.due import by
-from pipeline_assets.rules.windows import arrivals, same_day, trailing
 from pipeline_assets.store.landing import Landing
 
 
@@ -39,24 +31,22 @@ def reference_pipeline(
     source: Source,
     lateness_days: int,
     backfill_policy: dg.BackfillPolicy | None = None,
-) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """Assets of the reference pipeline, upstream first; `landing` is what the landing sensor reports.
+) -> list[Asset]:
+    """Assets of the pipeline; `landing` is what the landing sensor reports.
 
     Args:
         days: first day and time zone.
         lateness_days: how many days after its own an event is still taken in.
         backfill_policy: days per run of a backfill; all in one run unless given.
+
+    Raises:
+        DefinitionError: a file of this folder does not make a table; the message begins with its name.
     """
     timezone = days.timezone
-    daily = partial(
-        daily_asset,
-        partitions_def=days,
-        backfill_policy=backfill_policy,
-        group_name="reference_pipeline",
-        owners=["team:data"],
-        kinds={"duckdb", "parquet"},
+    defaults = Defaults(
+        backfill_policy=backfill_policy, group_name="reference_pipeline", owners=["team:data"], kinds={"parquet"}
     )
-    return [
+    with_settings: list[Defined] = [
         dg.AssetSpec(
             LANDING,
             description=(
@@ -67,7 +57,7 @@ def reference_pipeline(
             group_name="reference_pipeline",
             owners=["team:data"],
         ),
-        daily(
+        daily_asset(
             raw_events,
             contract={"raw_events": RAW_EVENTS, "rejected_events": REJECTED_EVENTS},
             deps={LANDING: same_day()},
@@ -90,33 +80,15 @@ def reference_pipeline(
             drops_rows=True,
             dead_letter="rejected_events",
             checks=[rejected_share, uploads_are_complete],
+            kinds={"duckdb", "parquet"},
         ),
-        daily(
+        daily_asset(
             events,
             contract=EVENTS,
             ins={"raw_events": arrivals(lateness_days=lateness_days)},
             params={"timezone": timezone},
             drops_rows=True,
-        ),
-        daily(
-            daily_sales,
-            due=by("06:00"),
-            contract=DAILY_SALES,
-            ins={"events": same_day()},
-            checks=[sales_add_up_to_events],
-        ),
-        daily(
-            user_features,
-            due=by("07:00"),
-            contract=USER_FEATURES,
-            ins={"events": trailing(days=WINDOW_DAYS)},
-            checks=[windows_are_nested, todays_events_are_counted],
-        ),
-        daily(
-            user_segments,
-            due=by("07:30"),
-            contract=USER_SEGMENTS,
-            ins={"user_features": same_day()},
-            checks=[every_user_has_a_segment],
+            kinds={"duckdb", "parquet"},
         ),
     ]
+    return with_tables_of(assets, with_settings, partitions_def=days, **defaults)

@@ -9,14 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline_assets import Accounting, Column, Contract, Finding, Result, check
 from pipeline_assets.assets.source.landing_rows import columns_of, read_rows
 from pipeline_assets.assets.source.records import FILE, LINE, TEXT, Malformed
 from pipeline_assets.assets.source.select import Source
 from pipeline_assets.errors import LandingError
-from pipeline_assets.orchestration import Result
-from pipeline_assets.rules.accounting import Accounting
-from pipeline_assets.rules.checks import Finding, check
-from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.store.landing import Landing, LandingFile
 
 EVENT_COLUMNS = (
@@ -81,7 +78,7 @@ def raw_events(day: date, *, landing: Landing, source: Source, timezone: str, la
     return Result(streams(), accounting=lambda: Accounting(**counted), made_from={LANDING: fingerprint})
 
 
-@check(blocking=False)
+@check(blocking=False, alert=True)
 def rejected_share(day: date, rejected_events: pa.Table, raw_events: pa.RecordBatchReader) -> Finding:
     """No more than one row in twenty is rejected."""
     kept = sum(batch.num_rows for batch in raw_events)

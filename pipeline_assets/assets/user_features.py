@@ -6,9 +6,8 @@ from datetime import date
 
 import pyarrow as pa
 
+from pipeline_assets import Column, Contract, Finding, by, check, daily_asset, trailing
 from pipeline_assets.assets.database import cursor, single_row
-from pipeline_assets.rules.checks import Finding, check
-from pipeline_assets.rules.contract import Column, Contract
 
 WINDOW_DAYS = 28
 SPEND = pa.decimal128(38, 4)
@@ -29,38 +28,6 @@ USER_FEATURES = Contract(
     key=("user_id",),
     day_column="feature_date",
 )
-
-
-def user_features(day: date, events: pa.RecordBatchReader) -> pa.Table:
-    """Features of every user with an event in the trailing 28 days; guests have none.
-
-    Args:
-        events: of the trailing 28 days, `dt` being the event's day.
-    """
-    with cursor() as connection:
-        connection.register("events", events)
-        return connection.sql(
-            """
-            WITH aged AS (
-                SELECT user_id, coalesce(amount, 0) AS amount, CAST($day AS DATE) - dt AS age
-                FROM events WHERE user_id IS NOT NULL
-            )
-            SELECT
-                user_id,
-                CAST($day AS DATE) AS feature_date,
-                count(*) FILTER (age < 1) AS events_1d,
-                count(*) FILTER (age < 7) AS events_7d,
-                count(*) AS events_28d,
-                coalesce(sum(amount) FILTER (age < 1), 0) AS spend_1d,
-                coalesce(sum(amount) FILTER (age < 7), 0) AS spend_7d,
-                sum(amount) AS spend_28d,
-                CAST(min(age) AS INTEGER) AS recency_days,
-                CAST(max(age) AS INTEGER) AS tenure_days,
-                CAST(count(DISTINCT age) AS INTEGER) AS active_days_28d
-            FROM aged GROUP BY user_id ORDER BY user_id
-            """,
-            params={"day": day},
-        ).to_arrow_table()
 
 
 @check(blocking=True)
@@ -101,3 +68,42 @@ def todays_events_are_counted(day: date, user_features: pa.Table, events: pa.Rec
         f"{day}: (events, spend) is {found}, in the events {expected}",
         {"users": user_features.num_rows},
     )
+
+
+@daily_asset(
+    due=by("07:00"),
+    contract=USER_FEATURES,
+    ins={"events": trailing(days=WINDOW_DAYS)},
+    checks=[windows_are_nested, todays_events_are_counted],
+    kinds={"duckdb", "parquet"},
+)
+def user_features(day: date, events: pa.RecordBatchReader) -> pa.Table:
+    """Features of every user with an event in the trailing 28 days; guests have none.
+
+    Args:
+        events: of the trailing 28 days, `dt` being the event's day.
+    """
+    with cursor() as connection:
+        connection.register("events", events)
+        return connection.sql(
+            """
+            WITH aged AS (
+                SELECT user_id, coalesce(amount, 0) AS amount, CAST($day AS DATE) - dt AS age
+                FROM events WHERE user_id IS NOT NULL
+            )
+            SELECT
+                user_id,
+                CAST($day AS DATE) AS feature_date,
+                count(*) FILTER (age < 1) AS events_1d,
+                count(*) FILTER (age < 7) AS events_7d,
+                count(*) AS events_28d,
+                coalesce(sum(amount) FILTER (age < 1), 0) AS spend_1d,
+                coalesce(sum(amount) FILTER (age < 7), 0) AS spend_7d,
+                sum(amount) AS spend_28d,
+                CAST(min(age) AS INTEGER) AS recency_days,
+                CAST(max(age) AS INTEGER) AS tenure_days,
+                CAST(count(DISTINCT age) AS INTEGER) AS active_days_28d
+            FROM aged GROUP BY user_id ORDER BY user_id
+            """,
+            params={"day": day},
+        ).to_arrow_table()

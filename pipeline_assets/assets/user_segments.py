@@ -6,9 +6,8 @@ from datetime import date
 
 import pyarrow as pa
 
+from pipeline_assets import Column, Contract, Finding, by, check, daily_asset, same_day
 from pipeline_assets.assets.database import cursor
-from pipeline_assets.rules.checks import Finding, check
-from pipeline_assets.rules.contract import Column, Contract
 
 SEGMENTS = ("high_value", "mid_value", "new_users", "churned", "dormant")
 USER_SEGMENTS = Contract(
@@ -27,6 +26,25 @@ HIGH_VALUE_SPEND = 500
 """Spend in 28 days, in the unit of `amount`: a shop's figure, to be replaced by one's own."""
 
 
+@check(blocking=True)
+def every_user_has_a_segment(day: date, user_segments: pa.Table, user_features: pa.Table) -> Finding:
+    """The users are those of the features, neither more nor fewer; how many are in each segment is noted."""
+    same = user_segments["user_id"].combine_chunks().equals(user_features["user_id"].combine_chunks())
+    counts = {
+        count["values"]: count["counts"]
+        for count in user_segments["segment"].combine_chunks().value_counts().to_pylist()
+    }
+    message = f"{day}: {user_segments.num_rows} users with a segment, {user_features.num_rows} with features"
+    return Finding(same, message, counts)
+
+
+@daily_asset(
+    due=by("07:30"),
+    contract=USER_SEGMENTS,
+    ins={"user_features": same_day()},
+    checks=[every_user_has_a_segment],
+    kinds={"duckdb", "parquet"},
+)
 def user_segments(day: date, user_features: pa.Table) -> pa.Table:
     """The segment of each user, the first that fits.
 
@@ -55,15 +73,3 @@ def user_segments(day: date, user_features: pa.Table) -> pa.Table:
                 "high": HIGH_VALUE_SPEND,
             },
         ).to_arrow_table()
-
-
-@check(blocking=True)
-def every_user_has_a_segment(day: date, user_segments: pa.Table, user_features: pa.Table) -> Finding:
-    """The users are those of the features, neither more nor fewer; how many are in each segment is noted."""
-    same = user_segments["user_id"].combine_chunks().equals(user_features["user_id"].combine_chunks())
-    counts = {
-        count["values"]: count["counts"]
-        for count in user_segments["segment"].combine_chunks().value_counts().to_pylist()
-    }
-    message = f"{day}: {user_segments.num_rows} users with a segment, {user_features.num_rows} with features"
-    return Finding(same, message, counts)

@@ -16,7 +16,7 @@ import click
 from pipeline_assets.cli.context import EXIT_FAILED, EXIT_INTERRUPTED, build, instance_folder
 from pipeline_assets.cli.project import Project, end_outdated, folded
 from pipeline_assets.console import BackfillView
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import PipelineError
 from pipeline_assets.orchestration.backfill.book import Backfill, Book
 from pipeline_assets.orchestration.backfill.webserver import DagsterBackfill, RunningDagster
 
@@ -218,7 +218,7 @@ def _through_dagster(project: Project, book: Book, backfill: Backfill, form: str
     except KeyboardInterrupt:
         _say_it_goes_on(backfill.backfill_id)
         raise SystemExit(EXIT_INTERRUPTED) from None
-    except SettingsError:
+    except PipelineError:
         if launched:
             _say_it_goes_on(backfill.backfill_id)
         raise

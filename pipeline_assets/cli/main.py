@@ -1,7 +1,7 @@
 """The group of commands, and how each ends.
 
-Exit status: 0 done; 1 days failed, or more differs than `diff` may find; 2 a setting, an option or the landing zone is
-wrong; 3 a plan is outdated; 130 interrupted.
+Exit status: 0 done; 1 days failed, more differs than `diff` may find, or the same command may pass when it is given
+again; 2 a setting, an option or the landing zone is wrong; 3 a plan is outdated; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline_assets.cli.diff import diff
 from pipeline_assets.cli.inspection import rejects, show, why
 from pipeline_assets.cli.plan import plan
 from pipeline_assets.cli.sla import sla
-from pipeline_assets.errors import PipelineError, WorkerDied
+from pipeline_assets.errors import MayPass, PipelineError
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except PipelineError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_FAILED if isinstance(error, WorkerDied) else EXIT_WRONG)
+        sys.exit(EXIT_FAILED if isinstance(error, MayPass) else EXIT_WRONG)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
             "interrupted: the days that were committed stand and are recorded; the same command goes on.",

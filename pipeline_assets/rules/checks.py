@@ -27,12 +27,24 @@ class Check:
     function: Callable[..., Finding]
     blocking: bool
     description: str
+    alert: bool = False
 
 
-def check(*, blocking: bool) -> Callable[[Callable[..., Finding]], Check]:
-    """Make a check out of a function, named and described by its name and docstring."""
+def check(*, blocking: bool, alert: bool = False) -> Callable[[Callable[..., Finding]], Check]:
+    """Make a check out of a function, named and described by its name and docstring.
+
+    Args:
+        blocking: a day that fails it is not published.
+        alert: people are told when it warns. Of a day that was not published they are told in any case.
+
+    Raises:
+        ValueError: it is both; one failure would be told twice.
+    """
+    if blocking and alert:
+        msg = "alert=True is for a check that only warns: a blocking one fails its run, which is told in any case"
+        raise ValueError(msg)
 
     def decorate(function: Callable[..., Finding]) -> Check:
-        return Check(function.__name__, function, blocking, (function.__doc__ or "").strip())
+        return Check(function.__name__, function, blocking, (function.__doc__ or "").strip(), alert)
 
     return decorate

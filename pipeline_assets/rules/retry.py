@@ -94,7 +94,7 @@ BUSY = Verdict(
     | _words("code", "RequestThrottled RequestThrottledException RequestLimitExceeded BandwidthLimitExceeded")
     | _words("code", "ProvisionedThroughputExceededException ServiceUnavailable OperationAborted")
     | _words("code", "ConditionalRequestConflict PriorRequestNotComplete TransactionInProgressException")
-    | _words("class", "builtins.BlockingIOError"),
+    | _words("class", "builtins.BlockingIOError pipeline_assets.MayPass"),
     max_retries=3,
     base_seconds=1,
     factor=3,

@@ -333,9 +333,8 @@ def test_half_a_file_is_in_progress_if_it_changed_and_damaged_if_not(tmp_path: P
     if grown:
         path.write_bytes(whole)
         path.write_bytes(whole[: len(whole) // 2 + 1])
-    with pytest.raises(LandingError, match=r"a\.csv\.gz") as caught:
+    with pytest.raises(LandingInProgress if grown else LandingError, match=r"a\.csv\.gz"):
         list(reading)
-    assert isinstance(caught.value, LandingInProgress) is grown
 
 
 def test_a_file_that_is_removed_before_it_is_read_is_in_progress(tmp_path: Path) -> None:

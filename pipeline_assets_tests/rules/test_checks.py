@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import pytest
+
 from pipeline_assets.rules.checks import Finding, check
 
 
@@ -25,6 +27,16 @@ def test_a_check_has_the_name_and_the_docstring_of_its_function() -> None:
     assert (undescribed.name, undescribed.description) == ("undescribed", "")
     assert day_is_not_empty.blocking
     assert not undescribed.blocking
+    assert not undescribed.alert
+
+
+def test_only_a_check_that_warns_may_alert() -> None:
+    def told() -> Finding:
+        return Finding(passed=True, message="fine")
+
+    assert check(blocking=False, alert=True)(told).alert
+    with pytest.raises(ValueError, match="alert=True is for a check that only warns"):
+        check(blocking=True, alert=True)
 
 
 def test_a_check_finds_what_its_function_does() -> None:

@@ -262,8 +262,30 @@ def test_no_symptom_stands_in_two_rows_and_every_kind_of_error_in_one() -> None:
     assert {symptom: count for symptom, count in counts.items() if count > 1} == {}
     tree = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.PipelineError)]
     kinds = {each.kind for each in tree}
-    # What ends a command and is never raised within a step has no row.
-    assert {f"kind:{kind}" for kind in kinds} - counts.keys() == {"kind:pipeline", "kind:worker_died"}
+    # What ends a command, or keeps the definitions from loading, is never raised within a step and has no row.
+    elsewhere = {"kind:pipeline", "kind:worker_died", "kind:no_answer", "kind:definition"}
+    assert {f"kind:{kind}" for kind in kinds} - counts.keys() == elsewhere
+
+
+GROUPS = (errors.MustChange, errors.MayPass, errors.Unknown)
+
+
+def test_every_error_is_in_one_group_and_only_those_that_may_pass_are_tried_again() -> None:
+    tree = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.PipelineError)]
+    for each in set(tree) - {errors.PipelineError, *GROUPS}:
+        assert sum(issubclass(each, group) for group in GROUPS) == 1, each
+        assert verdict_for(each("x")).may_retry == issubclass(each, errors.MayPass), each
+
+
+def test_an_adopters_own_error_is_tried_again_if_its_group_may_pass() -> None:
+    class Flaky(errors.MayPass):
+        """Of a library that raises what no row names."""
+
+    class Wrong(errors.MustChange):
+        """Of the same."""
+
+    assert verdict_for(Flaky("x")).name == BUSY.name
+    assert verdict_for(Wrong("x")).name == NOT_NAMED.name
 
 
 def test_a_kind_of_an_adopters_own_error_is_its_parents_row_unless_it_has_one() -> None:

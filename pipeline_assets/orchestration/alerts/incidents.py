@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from pipeline_assets.orchestration.asset.spec import ALERT_METADATA
 from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, days_of_tags
@@ -33,7 +34,7 @@ class Ours:
     Args:
         tables: every key, upstream first.
         of_step: the main key that a step makes.
-        checks: whose warnings are told.
+        checks: whose warnings are told, as their metadata says.
         location_name: None if all runs are ours.
     """
 
@@ -44,10 +45,8 @@ class Ours:
     location_name: str | None = None
 
     @classmethod
-    def of(
-        cls, repository: dg.RepositoryDefinition, *, checks: Collection[str] = (), location_name: str | None = None
-    ) -> Ours:
-        """What the definitions say; checks are given by their names."""
+    def of(cls, repository: dg.RepositoryDefinition, *, location_name: str | None = None) -> Ours:
+        """What the definitions say."""
         graph = repository.asset_graph
         order = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
         of_step = {}
@@ -56,8 +55,8 @@ class Ours:
                 name, keys = assets.node_def.name, sorted(assets.keys)
                 of_step[name] = next((key for key in keys if "__".join(key.path) == name), keys[0])
         owners = {key: list(graph.get(key).owners) for key in order}
-        named = [key for key in graph.asset_check_keys if key.name in checks]
-        return cls(order, of_step, owners, named, location_name)
+        checks = [key for key in graph.asset_check_keys if graph.get_check_spec(key).metadata.get(ALERT_METADATA)]
+        return cls(order, of_step, owners, checks, location_name)
 
     def include(self, run: dg.DagsterRun) -> bool:
         """True for a run of one of the assets, whoever launched it; and for a run of no asset of the code location."""

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Annotated, Any
 
 import dagster as dg
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from pipeline_assets.orchestration.alerts.ended_runs import LookedAt
+from pipeline_assets.orchestration.alerts.webhook import WEBHOOK
 from pipeline_assets.rules.alerts import Alert
 from pipeline_assets.rules.outbox import Outbox, id_of
 from pipeline_assets.rules.troubles import Trouble
@@ -23,17 +25,28 @@ FRESHENED_SECONDS = 86400
 """The time of a key is renewed once a day, so that a tick in which nothing happened stores nothing."""
 
 
+def _by_channel(stored: Any) -> Any:
+    """One outbox alone was the webhook's, before there were other channels."""
+    return {WEBHOOK: stored} if isinstance(stored, dict) and "messages" in stored else stored
+
+
+Outboxes = Annotated[
+    Mapping[str, Outbox], Field(validation_alias=AliasChoices("outboxes", "outbox")), BeforeValidator(_by_channel)
+]
+
+
 @dataclass(frozen=True, slots=True)
 class AlertState:
     """All of it.
 
     Args:
+        outboxes: by the name of the channel.
         seen: ids of gathered alerts that were told, with the time when they were last gathered.
     """
 
     looked_at: LookedAt
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
-    outbox: Outbox = field(default_factory=Outbox)
+    outboxes: Outboxes = field(default_factory=dict)
     seen: Mapping[str, datetime] = field(default_factory=dict)
 
 

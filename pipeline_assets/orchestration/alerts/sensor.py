@@ -2,29 +2,29 @@
 
 A message is stored before it is posted, and taken out right after. So what a restart can cause is one repetition, of a
 message whose answer never came or was never noted; it has the same `id`. What is told, and when, is decided in
-`rules.alerts` and `rules.outbox`; how, in `webhook`.
+`rules.alerts` and `rules.outbox`; how, by each channel.
 """
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
 
 import dagster as dg
 
 from pipeline_assets.errors import PipelineError
+from pipeline_assets.orchestration.alerts.channel import Answer, Channel, PostOutcome
 from pipeline_assets.orchestration.alerts.ended_runs import busy_tables, committed_since, finished_runs
 from pipeline_assets.orchestration.alerts.incidents import Ours, incidents_of, unreadable
 from pipeline_assets.orchestration.alerts.memory import AlertMemory, ToldKeys, unseen
-from pipeline_assets.orchestration.alerts.webhook import Links, PostOutcome, Webhook, line
+from pipeline_assets.orchestration.alerts.webhook import Links, line
 from pipeline_assets.orchestration.sla.sensor import sla_alerts
 from pipeline_assets.rules.alerts import Alert, Severity, folded
-from pipeline_assets.rules.outbox import Outbox, postponed, put, ready, without
+from pipeline_assets.rules.outbox import Message, Outbox, postponed, put, ready, without
 from pipeline_assets.rules.troubles import mended, note, settle
 
 INTERVAL_SECONDS = 15
@@ -53,38 +53,40 @@ def utc_now() -> datetime:
 
 def alerts_sensor(
     *,
-    webhook_url: str | None,
-    webhook_format: Literal["slack", "json"] | None = None,
     dagster_url: str,
+    channels: Sequence[Channel] = (),
     gather: Sequence[Gatherer] = (),
-    checks: Collection[str] = (),
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
     now: Callable[[], datetime] = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> dg.SensorDefinition:
-    """The sensor that tells people of failed runs, of warnings of `checks`, and of whatever is gathered besides.
+    """The sensor that tells people of failed runs, of warnings of `@check(..., alert=True)`, and of what is gathered.
 
     Args:
-        webhook_url: a secret; to the log alone if None.
-        webhook_format: slack for hooks.slack.com and json for others if None.
         dagster_url: where people open the UI.
+        channels: each gets every message; without one they are in the log alone.
         gather: further sources of alerts.
-        checks: names of asset checks whose warnings are told.
+
+    Raises:
+        ValueError: two channels have one name.
     """
     links = Links(dagster_url)
-    webhook = None if webhook_url is None else Webhook(webhook_url, links, webhook_format)
+    names = [channel.name for channel in channels]
+    if len(set(names)) < len(names):
+        msg = f"two channels have one name: {', '.join(names)}; messages that are still to be delivered lie under it"
+        raise ValueError(msg)
     one_at_a_time = threading.Lock()  # a tick that is tried out in the UI runs beside the daemon's
 
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=default_status,
-        description="Tells of failed runs, missed SLAs and rejected rows: once a cause, to the webhook and this log.",
+        description="Tells of failed runs, missed SLAs and rejected rows: once a cause, to its channels and this log.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         with one_at_a_time:
-            tick = Tick(context, links, webhook, now, monotonic)
-            tick.gather(gather, checks)
+            tick = Tick(context, links, channels, now, monotonic)
+            tick.gather(gather)
             tick.deliver()
         if tick.problems:
             raise PipelineError(f"alerts: {'; '.join(tick.problems)}. All else went on.")
@@ -104,11 +106,11 @@ class Tick:
         self,
         context: dg.SensorEvaluationContext,
         links: Links,
-        webhook: Webhook | None,
+        channels: Sequence[Channel],
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
-        self.context, self.links, self.webhook = context, links, webhook
+        self.context, self.links, self.channels = context, links, channels
         self.now, self.monotonic = now, monotonic
         self.problems: list[str] = []
         self.delivered = 0
@@ -117,11 +119,11 @@ class Tick:
         if problem is not None:
             self._fail(problem)
 
-    def gather(self, gatherers: Sequence[Gatherer], checks: Collection[str]) -> None:
-        """Look at finished runs and ask the gatherers; what is to be told goes to the log and into the outbox."""
+    def gather(self, gatherers: Sequence[Gatherer]) -> None:
+        """Look at finished runs and ask the gatherers; what is to be told goes to the log and into the outboxes."""
         moment = self.now()
         with self._noting("finished runs"):
-            self._look_at_runs(moment, checks)
+            self._look_at_runs(moment)
         found, told = list[Alert](), ToldKeys(self.state.seen)
         for gatherer in gatherers:
             with self._noting(getattr(gatherer, "__name__", type(gatherer).__name__)):
@@ -133,43 +135,54 @@ class Tick:
         self.memory.store(self.state)
 
     def deliver(self) -> None:
-        """Post what is in the outbox until it is empty, the time is up, or the webhook fails."""
-        if self.webhook is None:
-            return
+        """Send what is in the outboxes, of each channel until it is empty or the channel fails, or the time is up."""
         began = self.monotonic()
-        for message in ready(self.state.outbox, now=self.now()):
-            if self.monotonic() - began > DELIVERIES_SECONDS:
-                self.context.log.warning("alerts: no time is left in this tick; other messages go with the next one")
-                return
-            answer = self.webhook.deliver(message, now=self.now())
-            title = message.alert.title
-            if answer.outcome is PostOutcome.TRY_AGAIN:
-                outbox, is_given_up = postponed(
-                    self.state.outbox, message, now=self.now(), retry_after_seconds=answer.retry_after_seconds
-                )
-                self._keep(outbox)
-                if is_given_up:
-                    self._fail(f"given up since {message.queued:%Y-%m-%d %H:%M} UTC: {title}: {answer.told}")
-                else:
-                    self.context.log.warning(f"alerts: not delivered, tried again later: {title}: {answer.told}")
-                return
-            self._keep(without(self.state.outbox, message))
-            if answer.outcome is PostOutcome.REFUSED:
-                self._fail(f"not delivered, and not tried again: {title}: {answer.told}")
-            else:
-                self.delivered += 1
+        for channel in self.channels:
+            for message in ready(self._outbox(channel), now=self.now()):
+                if self.monotonic() - began > DELIVERIES_SECONDS:
+                    later = "no time is left in this tick; other messages go with the next one"
+                    self.context.log.warning(f"alerts: {later}")
+                    return
+                if not self._deliver(channel, message):
+                    break
 
     def summary(self) -> str:
         """Of a tick that went well."""
         held = sum(trouble.untold > 0 for trouble in self.state.troubles.values())
-        waiting = len(self.state.outbox.messages)
+        waiting = sum(len(outbox.messages) for outbox in self.state.outboxes.values())
         return f"{self.delivered} messages delivered, {waiting} to be delivered, {held} causes not told yet"
 
-    def _look_at_runs(self, moment: datetime, checks: Collection[str]) -> None:
+    def _deliver(self, channel: Channel, message: Message) -> bool:
+        """True unless the channel is to be left alone until later."""
+        title, outbox = message.alert.title, self._outbox(channel)
+        try:
+            answer = channel.deliver(message, now=self.now())
+        except Exception as error:
+            self.context.log.exception(f"alerts: the channel {channel.name} raised an error")
+            answer = Answer(PostOutcome.TRY_AGAIN, f"the channel {channel.name} raised {type(error).__name__}: {error}")
+            self.problems.append(f"not delivered: {title}: {answer.told}")
+        if answer.outcome is PostOutcome.TRY_AGAIN:
+            seconds = answer.retry_after_seconds
+            outbox, is_given_up = postponed(outbox, message, now=self.now(), retry_after_seconds=seconds)
+        else:
+            outbox, is_given_up = without(outbox, message), False
+        self._put(channel, outbox)
+        self.memory.store(self.state)
+        if is_given_up:
+            self._fail(f"given up since {message.queued:%Y-%m-%d %H:%M} UTC: {title}: {answer.told}")
+        elif answer.outcome is PostOutcome.TRY_AGAIN:
+            self.context.log.warning(f"alerts: not delivered, tried again later: {title}: {answer.told}")
+        elif answer.outcome is PostOutcome.REFUSED:
+            self._fail(f"not delivered, and not tried again: {title}: {answer.told}")
+        else:
+            self.delivered += 1
+        return answer.outcome is not PostOutcome.TRY_AGAIN
+
+    def _look_at_runs(self, moment: datetime) -> None:
         instance = self.context.instance
         ended, looked_at = finished_runs(instance, self.state.looked_at, now=moment)
         troubles = dict(self.state.troubles)
-        ours = self._ours(checks)
+        ours = self._ours()
         for record in ended:
             incidents = None
             with self._noting(f"what went wrong in run {record.dagster_run.run_id}"):
@@ -193,18 +206,18 @@ class Tick:
         self.state = replace(self.state, troubles=settled.troubles)
         return settled.messages
 
-    def _ours(self, checks: Collection[str] = ()) -> Ours:
+    def _ours(self) -> Ours:
         if self.context.repository_def is None:
             raise PipelineError("the sensor was evaluated without its code location: pass definitions to the context")
         origin = self.context.code_location_origin
         location_name = None if origin is None else origin.location_name
-        return Ours.of(self.context.repository_def, checks=checks, location_name=location_name)
+        return Ours.of(self.context.repository_def, location_name=location_name)
 
     def _tell(self, alert: Alert, moment: datetime) -> None:
         self.context.log.log(_LEVELS[alert.severity], line(alert, self.links))
-        if self.webhook is not None:
-            outbox, dropped = put(self.state.outbox, alert, now=moment)
-            self.state = replace(self.state, outbox=outbox)
+        for channel in self.channels:
+            outbox, dropped = put(self._outbox(channel), alert, now=moment)
+            self._put(channel, outbox)
             for message in dropped:
                 self._fail(f"the outbox is full, never delivered: {message.alert.title}")
 
@@ -221,6 +234,8 @@ class Tick:
         self.context.log.error(f"alerts: {problem}")
         self.problems.append(problem)
 
-    def _keep(self, outbox: Outbox) -> None:
-        self.state = replace(self.state, outbox=outbox)
-        self.memory.store(self.state)
+    def _outbox(self, channel: Channel) -> Outbox:
+        return self.state.outboxes.get(channel.name, Outbox())
+
+    def _put(self, channel: Channel, outbox: Outbox) -> None:
+        self.state = replace(self.state, outboxes={**self.state.outboxes, channel.name: outbox})

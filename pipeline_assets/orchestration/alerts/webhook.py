@@ -14,15 +14,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
+from pipeline_assets.orchestration.alerts.channel import Answer, PostOutcome
 from pipeline_assets.partition import days_in_words, ranges_of
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.outbox import Message
 from pipeline_assets.rules.symptoms import retry_after_seconds
 
+WEBHOOK = "webhook"
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 5.0
 DELIVERY_SECONDS = 10.0
@@ -33,23 +34,6 @@ SLACK_HEADER, SLACK_SECTION = 150, 3000
 NAMED_RANGES = 20
 """Stretches of days in a text; the others are counted. In JSON they are all there."""
 _MARKS = {Severity.INFO: ":white_check_mark:", Severity.ALERT: ":warning:", Severity.PAGE: ":rotating_light:"}
-
-
-class PostOutcome(Enum):
-    """What became of a delivery."""
-
-    DELIVERED = "delivered"
-    TRY_AGAIN = "try again"
-    REFUSED = "refused"  # the same message would be refused again
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The verdict on a delivery, why in a sentence, and how long the server asked to wait."""
-
-    outcome: PostOutcome
-    told: str
-    retry_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +53,14 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where messages go.
+    """The channel that posts messages to a URL.
 
     Args:
         url: a secret.
         format: of the messages; None is slack for hooks.slack.com and json for others.
         read_seconds: without a byte of the answer.
         delivery_seconds: of one delivery in all.
+        name: of the channel; a second webhook needs one of its own.
     """
 
     url: str = field(repr=False)
@@ -83,6 +68,7 @@ class Webhook:
     format: Literal["slack", "json"] | None = None
     read_seconds: float = READ_SECONDS
     delivery_seconds: float = DELIVERY_SECONDS
+    name: str = WEBHOOK
 
     def deliver(self, message: Message, *, now: datetime) -> Answer:
         """Post one message, and wait for `delivery_seconds` at most. A delivery that fails raises nothing."""

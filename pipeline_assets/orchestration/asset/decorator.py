@@ -8,16 +8,17 @@ leaves what runs of single days leave, and one day is in memory at a time.
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from typing import Any, Required, TypedDict, Unpack, overload
+from typing import Any, Generic, ParamSpec, Required, TypedDict, TypeVar, Unpack, overload
 
 import dagster as dg
 
 from pipeline_assets.orchestration.asset.audit import ACCOUNTING_CHECK, CONTRACT_CHECK, INPUTS_CHECK
 from pipeline_assets.orchestration.asset.due import due_metadata, freshness_policy
 from pipeline_assets.orchestration.asset.run import DailyRun
-from pipeline_assets.orchestration.asset.spec import DailySpec, problems_of
+from pipeline_assets.orchestration.asset.spec import ALERT_METADATA, DailySpec, problems_of
 from pipeline_assets.orchestration.partition.io_manager import ParquetIOManager
 from pipeline_assets.orchestration.partition.materialization import table_schema
 from pipeline_assets.orchestration.partition.upstream import Upstream
@@ -29,14 +30,27 @@ from pipeline_assets.rules.contract import Contract
 from pipeline_assets.rules.due import Due
 from pipeline_assets.rules.windows import Window
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _UPSTREAM = dg.PythonObjectDagsterType(Upstream)
 """Tells the IO manager to hand over the table instead of rows. One object: Dagster wants type names to be unique."""
 
 
-class Options(TypedDict, total=False):
-    """What an author may state of a daily asset; `daily_asset` says what it means."""
+class Defaults(TypedDict, total=False):
+    """What a project may state once for all its daily assets; `daily_asset` says what it means."""
 
-    partitions_def: Required[dg.TimeWindowPartitionsDefinition]
+    io_manager_key: str
+    key_prefix: Sequence[str]
+    group_name: str | None
+    owners: Sequence[str] | None
+    kinds: set[str] | None
+    backfill_policy: dg.BackfillPolicy | None
+    retry_policy: dg.RetryPolicy | None
+
+
+class Options(Defaults, total=False):
+    """What an author may state of a daily asset of the project's days."""
+
     contract: Required[Contract | Mapping[str, Contract]]
     ins: Mapping[str, Window]
     deps: Mapping[str, Window]
@@ -44,22 +58,50 @@ class Options(TypedDict, total=False):
     checks: Sequence[Check]
     drops_rows: bool
     dead_letter: str | None
-    io_manager_key: str
-    key_prefix: Sequence[str]
-    group_name: str | None
     description: str | None
-    owners: Sequence[str] | None
-    kinds: set[str] | None
     code_version: str | None
-    backfill_policy: dg.BackfillPolicy | None
-    retry_policy: dg.RetryPolicy | None
     due: Due | None
 
 
+class OptionsWithDays(Options):
+    """The same of a daily asset that has days of its own."""
+
+    partitions_def: Required[dg.TimeWindowPartitionsDefinition]
+
+
+@dataclass(frozen=True, slots=True)
+class DailyAsset(Generic[P, R]):
+    """A daily asset that leaves its days, and what else the project has for all, to the project.
+
+    Called, it is the function alone, as a test calls it.
+    """
+
+    function: Callable[P, R]
+    options: Mapping[str, Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Compute one day."""
+        return self.function(*args, **kwargs)
+
+    def with_defaults(
+        self, partitions_def: dg.TimeWindowPartitionsDefinition, **defaults: Unpack[Defaults]
+    ) -> dg.AssetsDefinition:
+        """Make the asset; what its author stated goes before the defaults.
+
+        Raises:
+            dagster.DagsterInvalidDefinitionError: the options do not fit each other; the message says which.
+        """
+        return _asset_of(self.function, **{"partitions_def": partitions_def, **defaults, **self.options})
+
+
 @overload
-def daily_asset(function: Callable[..., Any], **options: Unpack[Options]) -> dg.AssetsDefinition: ...
+def daily_asset(function: Callable[..., Any], **options: Unpack[OptionsWithDays]) -> dg.AssetsDefinition: ...
 @overload
-def daily_asset(**options: Unpack[Options]) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]: ...
+def daily_asset(**options: Unpack[OptionsWithDays]) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]: ...
+@overload
+def daily_asset(function: Callable[P, R], **options: Unpack[Options]) -> DailyAsset[P, R]: ...
+@overload
+def daily_asset(**options: Unpack[Options]) -> Callable[[Callable[P, R]], DailyAsset[P, R]]: ...
 def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Make a daily-partitioned asset of a function `(day: date, <inputs>, <params>) -> frame`.
 
@@ -70,7 +112,8 @@ def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> A
 
     Args:
         function: left out, it is a decorator.
-        partitions_def: days, with their time zone.
+        partitions_def: days, with their time zone. Left out, the result is a `DailyAsset`, which gets the project's
+            days when it stands in a file of `pipeline_assets/assets`.
         contract: of the table, named like the function; or of several tables, by name, the main one first.
         ins: window of days for every parameter that is an upstream table; its key has the same `key_prefix`.
         deps: window of days for every upstream asset that the function reads by itself, such as files; it returns
@@ -91,7 +134,9 @@ def daily_asset(function: Callable[..., Any] | None = None, **options: Any) -> A
     Raises:
         dagster.DagsterInvalidDefinitionError: the arguments do not fit each other; the message says which.
     """
-    return partial(_asset_of, **options) if function is None else _asset_of(function, **options)
+    if function is None:
+        return partial(daily_asset, **options)
+    return _asset_of(function, **options) if "partitions_def" in options else DailyAsset(function, options)
 
 
 def _asset_of(
@@ -223,4 +268,10 @@ def _check_specs(spec: DailySpec) -> Iterator[dg.AssetCheckSpec]:
         text = "Every day of the windows that lies in the history, and is over, had been computed."
         yield dg.AssetCheckSpec(INPUTS_CHECK, asset=main, description=text)
     for check in spec.checks:
-        yield dg.AssetCheckSpec(check.name, asset=main, blocking=check.blocking, description=check.description)
+        yield dg.AssetCheckSpec(
+            check.name,
+            asset=main,
+            blocking=check.blocking,
+            description=check.description,
+            metadata={ALERT_METADATA: True} if check.alert else None,
+        )

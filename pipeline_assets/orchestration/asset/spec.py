@@ -18,6 +18,9 @@ from pipeline_assets.rules.checks import Check
 from pipeline_assets.rules.contract import Contract
 from pipeline_assets.rules.windows import Window
 
+ALERT_METADATA = "pipeline/alert"
+"""Of an asset check, anybody's: true if people are told when it warns."""
+
 
 @dataclass(frozen=True, slots=True)
 class DailySpec:

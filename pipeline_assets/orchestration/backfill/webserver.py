@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import NoAnswer, SettingsError
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
@@ -198,7 +198,8 @@ class RunningDagster:
     Args:
         url: as opened in a browser.
 
-    Every method raises SettingsError: nobody answers at the URL, or not a Dagster; the message says what to do.
+    Every method raises NoAnswer if nobody answers at the URL, and SettingsError if what answers is not a Dagster; the
+    message says what to do.
     """
 
     url: str
@@ -254,7 +255,7 @@ class RunningDagster:
         }
         try:
             answer = self._ask(LAUNCH, params=params)
-        except _NoAnswer:
+        except NoAnswer:
             if (launched := self._launched(known)) is not None:
                 return launched
             raise
@@ -377,7 +378,7 @@ class RunningDagster:
                 f"Nobody answers at {self.url} ({type(error).__name__}). Start Dagster, `make dev`, or set "
                 "PIPELINE_DAGSTER_URL to where it is."
             )
-            raise _NoAnswer(msg) from error
+            raise NoAnswer(msg) from error
         try:
             told = response.json()
             errors, data = told.get("errors"), told.get("data")
@@ -393,10 +394,6 @@ class RunningDagster:
             )
             raise SettingsError(msg)
         return data["answer"]
-
-
-class _NoAnswer(SettingsError):
-    """Whether it was done is not known."""
 
 
 def _backfill_of(told: Mapping[str, Any]) -> DagsterBackfill:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,14 +17,16 @@ import pytest
 from pipeline_assets.errors import AccessDenied, PipelineError, StorageFull
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.alerts import ended_runs
+from pipeline_assets.orchestration.alerts.channel import Answer, Channel, PostOutcome
 from pipeline_assets.orchestration.alerts.ended_runs import FIRST_LOOK_SECONDS, RETRY_SECONDS, LookedAt, finished_runs
 from pipeline_assets.orchestration.alerts.sensor import Gatherer, alerts_sensor, missed_slas
+from pipeline_assets.orchestration.alerts.webhook import Links, Webhook
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance, was_interrupted
 from pipeline_assets.orchestration.sla.sensor import sla_sensor
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.checks import Finding, check
-from pipeline_assets.rules.outbox import LONGEST_DELAY_SECONDS
+from pipeline_assets.rules.outbox import LONGEST_DELAY_SECONDS, Message
 from pipeline_assets_tests.orchestration import promised
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, Lake, day, key, numbers
 from pipeline_assets_tests.orchestration.past import Past, at
@@ -49,14 +52,20 @@ def fragile(day: date) -> pa.Table:
     return numbers(day.day)
 
 
-@check(blocking=False)
+@check(blocking=False, alert=True)
 def is_odd(day: date, rejecting: pa.Table) -> Finding:
     """Half of the days warn."""
     share = day.day / 2
     return Finding(day not in broken, f"{day}: {day.day} of 100 rows rejected ({share:.2f}%)")
 
 
-@daily_asset(partitions_def=DAYS, contract=ROW, owners=["team:landing"], checks=[is_odd])
+@check(blocking=False)
+def is_calm(day: date, rejecting: pa.Table) -> Finding:
+    """Warns on the same days, and nobody is to be told."""
+    return Finding(day not in broken, f"{day}: {rejecting.num_rows} rows")
+
+
+@daily_asset(partitions_def=DAYS, contract=ROW, owners=["team:landing"], checks=[is_odd, is_calm])
 def rejecting(day: date) -> pa.Table:
     """Warns on broken days."""
     return numbers(day.day)
@@ -92,16 +101,15 @@ class Desk:
     lake: Lake
     url: str | None
     gather: Sequence[Gatherer] = ()
-    checks: Sequence[str] = ("is_odd",)
+    others: Sequence[Channel] = ()
     offset: timedelta = timedelta()
     how: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sensor = alerts_sensor(
-            webhook_url=self.url,
             dagster_url=UI,
+            channels=[*([Webhook(self.url, Links(UI))] if self.url else []), *self.others],
             gather=self.gather,
-            checks=self.checks,
             now=lambda: datetime.now(UTC) + self.offset,
             **self.how,
         )
@@ -311,10 +319,10 @@ def test_the_verdict_makes_the_severity_and_a_page_is_told_at_once(lake: Lake, d
     assert alert["reason"] == "AccessDenied: the token is not accepted"
 
 
-def test_warnings_of_a_named_check_are_one_message_and_others_none(lake: Lake, hook: Receiver) -> None:
+def test_warnings_of_a_check_that_alerts_are_one_message_and_others_none(
+    lake: Lake, desk: Desk, hook: Receiver
+) -> None:
     broken.update(day(number) for number in range(5))
-    desk, deaf = Desk(lake, hook.url), Desk(lake, None, checks=())
-    desk.tick()
     lake.run(rejecting, 0, 6)
     lake.run_key(rejecting, 0)
     lake.run_key(rejecting, 6)
@@ -324,7 +332,8 @@ def test_warnings_of_a_named_check_are_one_message_and_others_none(lake: Lake, h
     assert body["title"] == "rejecting: check is_odd warns: 5 days in 2 runs"
     assert (body["verdict"], body["owners"]) == ("check is_odd", ["team:landing"])
     assert body["reason"].startswith(f"{key(0)}: 27 of 100 rows rejected (13.50%)")
-    assert deaf.tick(later=3600).endswith("0 causes not told yet")
+    assert desk.tick(later=3600).endswith("0 causes not told yet")
+    assert len(hook.received) == 1
 
 
 def test_a_run_whose_worker_died_is_told_with_its_days(lake: Lake, desk: Desk, hook: Receiver) -> None:
@@ -474,7 +483,10 @@ def test_a_missed_deadline_and_its_recovery_arrive_once_each(past: Past, hook: R
     clock = [promised.NOW]
     sla = sla_sensor(promised.WATCHED, clock=lambda: clock[0])
     sensor = alerts_sensor(
-        webhook_url=hook.url, dagster_url=UI, gather=[missed_slas(promised.WATCHED)], now=lambda: clock[0]
+        dagster_url=UI,
+        channels=[Webhook(hook.url, Links(UI))],
+        gather=[missed_slas(promised.WATCHED)],
+        now=lambda: clock[0],
     )
     promised.known(past, 28)
     cursor = None
@@ -557,6 +569,66 @@ def test_a_webhook_that_is_down_is_asked_once_a_tick(lake: Lake) -> None:
         lake.run(locked_out, 0)
         assert "2 to be delivered" in desk.tick(later=20)
     assert [body["severity"] for body in receiver.received] == ["page"]
+
+
+@dataclass
+class Pigeon:
+    """A channel that answers as it is told to, or raises."""
+
+    name: str
+    answers: list[Answer | Exception]
+    carried: list[str] = field(default_factory=list)
+
+    def deliver(self, message: Message, *, now: datetime) -> Answer:
+        self.carried.append(message.alert.title)
+        answer = self.answers.pop(0) if self.answers else Answer(PostOutcome.DELIVERED, "carried")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_every_channel_gets_every_message_and_one_that_is_down_holds_up_no_other(lake: Lake, hook: Receiver) -> None:
+    pigeon = Pigeon("pigeon", [Answer(PostOutcome.TRY_AGAIN, "a storm", retry_after_seconds=60)])
+    desk = Desk(lake, hook.url, others=[pigeon])
+    lake.run(full, 0)
+    lake.run(locked_out, 0)
+    assert desk.tick(later=20).startswith("2 messages delivered, 2 to be delivered")
+    desk.tick(later=20)  # too early
+    assert len(pigeon.carried) == 1
+    assert desk.tick(later=60).startswith("2 messages delivered, 0 to be delivered")
+    assert sorted(pigeon.carried[1:]) == sorted(titles(hook))
+
+
+def test_a_channel_that_raises_fails_the_tick_and_is_tried_again(lake: Lake, hook: Receiver) -> None:
+    pigeon = Pigeon("pigeon", [ValueError("no wings")])
+    desk = Desk(lake, hook.url, others=[pigeon])
+    lake.run(full, 0)
+    with pytest.raises(PipelineError, match=r"not delivered: .*: the channel pigeon raised ValueError: no wings"):
+        desk.tick(later=20)
+    assert len(hook.accepted) == 1
+    assert desk.tick(later=20).startswith("1 messages delivered, 0 to be delivered")
+    assert len(pigeon.carried) == 2
+    assert len(hook.received) == 1
+
+
+def test_two_channels_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two channels have one name: pigeon, pigeon"):
+        alerts_sensor(dagster_url=UI, channels=[Pigeon("pigeon", []), Pigeon("pigeon", [])])
+
+
+def test_messages_that_were_stored_while_there_were_only_webhooks_are_delivered(lake: Lake) -> None:
+    slot = "pipeline_assets/alerts/__repository__"
+    storage = lake.instance.daemon_cursor_storage
+    with webhook(Reply(500)) as receiver:
+        desk = Desk(lake, receiver.url)
+        lake.run(full, 0)
+        assert "1 to be delivered" in desk.tick(later=20)
+    stored = json.loads(storage.get_cursor_values({slot})[slot])
+    stored["outbox"] = stored.pop("outboxes")["webhook"]
+    storage.set_cursor_values({slot: json.dumps(stored)})
+    with webhook() as receiver:
+        later = Desk(lake, receiver.url, offset=desk.offset)
+        assert later.tick(later=20).startswith("1 messages delivered, 0 to be delivered")
 
 
 def test_deliveries_end_when_the_time_of_a_tick_is_up(lake: Lake, hook: Receiver) -> None:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline_assets.orchestration.alerts.webhook import Answer, Links, PostOutcome, Webhook, line, slack
+from pipeline_assets.orchestration.alerts.channel import Answer, PostOutcome
+from pipeline_assets.orchestration.alerts.webhook import Links, Webhook, line, slack
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.outbox import Message, id_of
 from pipeline_assets_tests.support.webhook_server import SECRET, Receiver, Reply, url_of_nobody, webhook

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import NoAnswer, SettingsError
 from pipeline_assets.orchestration.backfill.webserver import (
     PRIORITY,
     DagsterBackfill,
@@ -312,7 +312,7 @@ def test_what_is_not_a_dagster_is_told(status: int, body: bytes) -> None:
 def test_nobody_answering_is_told_with_what_to_start() -> None:
     with answering(200, b"") as url:
         pass
-    with pytest.raises(SettingsError, match=rf"Nobody answers at {url} \(ConnectionError\). Start Dagster, `make dev`"):
+    with pytest.raises(NoAnswer, match=rf"Nobody answers at {url} \(ConnectionError\). Start Dagster, `make dev`"):
         RunningDagster(url).backfills()
 
 
