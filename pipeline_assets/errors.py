@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import ValidationError
+
 
 class PipelineError(Exception):
     """Base of the tree. The message says what happened, where, what was found, and what to do next."""
@@ -131,3 +133,10 @@ class WorkerDied(PipelineError):
     """A process that carried out runs of a backfill is gone. What it had committed stands."""
 
     kind = "worker_died"
+
+
+def unreadable(error: Exception) -> str:
+    """Say on one line why something could not be read: the first places that pydantic names, or the error itself."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+    return repr(error)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
+from typing import NamedTuple
 
 from pipeline_assets.partition import Partition, days_between, parts_of, ranges_of, span_in_words
 from pipeline_assets.record import Record
@@ -108,13 +109,12 @@ class Entry:
     because: Partition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """A sum over partitions: by the mean of history, and by its tenth and ninetieth percentile."""
 
-    expected: float
-    low: float
-    high: float
+    expected: int | float  # numbers of a record, which a plan file has to give back as they were
+    low: int | float
+    high: int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class TableProgress:
     """How far a table is, read off its heads. `watermark` is the newest day that has one; gaps lie before it."""
 
     watermark: date | None
-    gaps: Sequence[tuple[date, date]]
+    gaps: tuple[tuple[date, date], ...]
 
 
 @dataclass(frozen=True, slots=True)
