@@ -138,5 +138,5 @@ class WorkerDied(PipelineError):
 def unreadable(error: Exception) -> str:
     """Say on one line why something could not be read: the first places that pydantic names, or the error itself."""
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+        return "; ".join(": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors()[:3])
     return repr(error)

@@ -10,6 +10,7 @@ from functools import cache
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline_assets.errors import unreadable
 from pipeline_assets.orchestration.alerts.ended_runs import LookedAt
 from pipeline_assets.rules.alerts import Alert
 from pipeline_assets.rules.outbox import Outbox, id_of
@@ -63,8 +64,8 @@ class AlertMemory:
         try:
             return _adapter().validate_json(self._text), None
         except ValidationError as error:
-            what = "; ".join(f"{each['loc']}: {each['msg']}" for each in error.errors()[:3])
-            return beginning, f"what was stored cannot be read and is begun anew, undelivered messages are lost: {what}"
+            what = "what was stored cannot be read and is begun anew, undelivered messages are lost"
+            return beginning, f"{what}: {unreadable(error)}"
 
     def store(self, state: AlertState) -> None:
         """Keep it, if it differs."""

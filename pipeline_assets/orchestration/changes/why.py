@@ -119,7 +119,7 @@ def _cursor_of(instance: dg.DagsterInstance) -> tuple[UpstreamCursor, bool]:
         if status.instigator_name == NAME:
             cursor = getattr(status.instigator_data, "cursor", None)
             return UpstreamCursor.of_cursor(cursor), status.is_running
-    return UpstreamCursor(), False
+    return UpstreamCursor.of_cursor(None), False
 
 
 def _stored(instance: dg.DagsterInstance, table: str, record: Record | None) -> dg.EventLogRecord | None:
