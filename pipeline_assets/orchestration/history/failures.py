@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 import dagster as dg
+from pydantic import TypeAdapter
 
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.retry import NOT_NAMED
@@ -56,21 +58,16 @@ class RecordedFailure:
             return False
         return not self.failed_days or day in self.failed_days or day in self.days_not_attempted
 
-    def as_json(self) -> dict[str, Any]:
-        """For the metadata of the step's failure."""
-        return {
-            "tables": list(self.tables),
-            "verdict": self.verdict,
-            "kind": self.kind,
-            "severity": self.severity.value,
-            "reason": self.reason,
-            "failed_days": [day.isoformat() for day in self.failed_days],
-            "days_not_attempted": [day.isoformat() for day in self.days_not_attempted],
-            "may_retry": self.may_retry,
-            "not_before": None if self.not_before is None else self.not_before.isoformat(),
-            "attempts": self.attempts,
-            "max_attempts": self.max_attempts,
-        }
+
+@cache
+def _adapter() -> TypeAdapter[Sequence[RecordedFailure]]:
+    return TypeAdapter(Sequence[RecordedFailure])
+
+
+def failure_metadata(failures: Sequence[RecordedFailure]) -> dict[str, dg.JsonMetadataValue]:
+    """Give the metadata of a step's failure that `recorded_failures` reads back."""
+    values = _adapter().dump_python(failures, mode="json", exclude={"__all__": {"run_id", "step_key"}})
+    return {FAILURES_KEY: dg.MetadataValue.json(values)}
 
 
 def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[RecordedFailure, ...]:
@@ -85,7 +82,7 @@ def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[Record
         told = data.user_failure_data
         values: Any = told.metadata[FAILURES_KEY].value if told and FAILURES_KEY in told.metadata else None
         if values is not None:
-            found += [_from_json(run_id, key, each) for each in values]
+            found += _adapter().validate_python([{**each, "run_id": run_id, "step_key": key} for each in values])
         elif data.error is None or data.error.cls_name not in INTERRUPTS:
             described = told.description if told else None
             reason = described or (message_of(data.error) if data.error else "failed")
@@ -130,25 +127,6 @@ def message_of(error: Any) -> str:
     while error.cause is not None:
         error = error.cause
     return str(error.message).strip()
-
-
-def _from_json(run_id: str, step_key: str, values: Mapping[str, Any]) -> RecordedFailure:
-    not_before = values["not_before"]
-    return RecordedFailure(
-        run_id=run_id,
-        step_key=step_key,
-        tables=tuple(values["tables"]),
-        verdict=values["verdict"],
-        kind=values["kind"],
-        severity=Severity(values["severity"]),
-        reason=values["reason"],
-        failed_days=tuple(date.fromisoformat(day) for day in values["failed_days"]),
-        days_not_attempted=tuple(date.fromisoformat(day) for day in values["days_not_attempted"]),
-        may_retry=values["may_retry"],
-        not_before=None if not_before is None else datetime.fromisoformat(not_before),
-        attempts=values["attempts"],
-        max_attempts=values["max_attempts"],
-    )
 
 
 def _tables_of(instance: dg.DagsterInstance, run_id: str, step_key: str) -> tuple[str, ...]:

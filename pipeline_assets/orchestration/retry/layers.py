@@ -20,7 +20,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.orchestration.history.failures import FAILURES_KEY, RecordedFailure
+from pipeline_assets.orchestration.history.failures import RecordedFailure, failure_metadata
 from pipeline_assets.orchestration.history.tags import KIND_TAG, MAX_RETRIES_TAG, RETRY_STEP_FAILURES_TAG, VERDICT_TAG
 from pipeline_assets.orchestration.retry.step import Failure, Retrying, Step, step_of
 from pipeline_assets.rules.retry import delay_seconds
@@ -78,7 +78,7 @@ def raised_for(step: Step, failures: StepFailure) -> dg.RetryRequested | dg.Fail
             "max_attempts": limit,
             "delays_seconds": step.delays_seconds() if step.retry_number else [],
             **({} if not_before is None else {"not_before": dg.MetadataValue.timestamp(not_before)}),
-            FAILURES_KEY: dg.MetadataValue.json([each.as_json() for each in groups]),
+            **failure_metadata(groups),
         },
         allow_retries=False,
     )

@@ -6,16 +6,18 @@ when a table is known. So whoever evaluates it, the sensor `sla` or a person in 
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
+from pydantic import TypeAdapter
 
 from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.delivery import span
-from pipeline_assets.rules.sla import Cause, Delivery, DeliveryStatus
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus
 
 ON_TIME_CHECK = "on_time"
 CHECKED_DAYS = 30
@@ -163,31 +165,20 @@ def said(instance: dg.DagsterInstance, table: DueTable) -> tuple[datetime | None
     return datetime.fromisoformat(str(since)), [from_json(table, each) for each in values]
 
 
+@cache
+def _adapter() -> TypeAdapter[Delivery]:
+    return TypeAdapter(Delivery)
+
+
 def as_json(miss: Delivery) -> dict[str, Any]:
-    """A miss as JSON; the rest follows from the due."""
-    return {
-        "day": miss.day.isoformat(),
-        "standing": str(miss.status),
-        "delivered": miss.delivered.isoformat() if miss.delivered else None,
-        "cause": str(miss.cause) if miss.cause else None,
-        "detail": miss.detail,
-        "run": miss.run_id,
-    }
+    """Give what is kept of a miss; the rest follows from the due."""
+    kept = _adapter().dump_python(miss, mode="json", include={"day", "delivered", "cause", "detail"})
+    return {**kept, "standing": miss.status.value, "run": miss.run_id}
 
 
-def from_json(table: DueTable, values: Mapping[str, Any]) -> Delivery:
-    """The miss that `as_json` wrote."""
-    day = date.fromisoformat(values["day"])
-    deadline = table.due.deadline(day)
-    delivered = datetime.fromisoformat(values["delivered"]) if values["delivered"] else None
-    return Delivery(
-        table.name,
-        day,
-        deadline,
-        DeliveryStatus(values["standing"]),
-        delivered=delivered,
-        late_seconds=(delivered - deadline).total_seconds() if delivered else None,
-        cause=Cause(values["cause"]) if values["cause"] else None,
-        detail=values["detail"],
-        run_id=values["run"],
-    )
+def from_json(table: DueTable, kept: Mapping[str, Any]) -> Delivery:
+    """Give the miss back, against the deadline that its day has now."""
+    deadline = table.due.deadline(date.fromisoformat(kept["day"]))
+    rest = {"table": table.name, "deadline": deadline, "status": kept["standing"], "run_id": kept["run"]}
+    miss = _adapter().validate_python({**kept, **rest})
+    return replace(miss, late_seconds=(miss.delivered - deadline).total_seconds()) if miss.delivered else miss
