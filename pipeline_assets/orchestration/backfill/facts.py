@@ -16,10 +16,10 @@ import dagster as dg
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import recorded_failures
+from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
 from pipeline_assets.orchestration.history.materializations import run_starts
-from pipeline_assets.orchestration.history.runs import is_retried_by_dagster, partitions_of_run
+from pipeline_assets.orchestration.history.runs import is_retried_by_dagster
 from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.record import Record
 from pipeline_assets.rules.backfill import Facts
@@ -28,8 +28,6 @@ from pipeline_assets.store import LocalStore
 from pipeline_assets.store.landing import Landing, LandingZone
 from pipeline_assets.store.local import HeadStat
 
-FAILED_RUNS = 500
-"""Newest ones: what failed longer ago and was never made is missing, or was given up."""
 CLOCKS_APART_SECONDS = 2.0
 """Between the file system that stamps landing files and the clock of runs."""
 _NS = 1_000_000_000
@@ -98,23 +96,19 @@ def failed_partitions(
     anything.
 
     Args:
-        made: newest records, of the tables that are asked about.
+        records: newest ones, of the tables that are asked about.
     """
     failed: set[Partition] = set()
-    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_RUNS):
-        run = record.dagster_run
-        if is_retried_by_dagster(run):
-            continue
-        began = record.start_time or record.create_timestamp.timestamp()
-        left = {
-            partition
-            for partition in partitions_of_run(graph, run) - failed
-            if partition.table in records
-            and not ((since := records[partition.table].get(partition.day)) and since.recorded_at.timestamp() > began)
-        }
-        if left:
-            failures = recorded_failures(instance, run.run_id)
-            failed |= {partition for partition in left if any(each.is_about(*partition) for each in failures)}
+
+    def is_left(partition: Partition, began_at: datetime) -> bool:
+        if partition in failed or partition.table not in records:
+            return False
+        newest = records[partition.table].get(partition.day)
+        return newest is None or newest.recorded_at <= began_at
+
+    for each in failed_runs(instance, graph, is_left):
+        if not is_retried_by_dagster(each.run):
+            failed |= {partition for partition, failures in each.failures.items() if failures}
     return failed
 
 

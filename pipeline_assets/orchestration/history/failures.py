@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from pydantic import TypeAdapter
 
+from pipeline_assets.orchestration.history.runs import partitions_of_run
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.alerts import Severity
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.retry import NOT_NAMED
 
 FAILURES_KEY = "judgements"
 """Metadata of a step's failure."""
+FAILED_RUNS = 500
+"""Newest ones: what failed longer ago and was never made is missing, or was given up."""
 INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 """Not what a step failed of: its worker was told to stop."""
 
@@ -104,6 +109,40 @@ def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[Record
                 )
             )
     return tuple(found)
+
+
+class FailedRun(NamedTuple):
+    """A run that did not make all that it was for.
+
+    Args:
+        failures: of the partitions that were looked for; none of one that the run says nothing of.
+    """
+
+    run: dg.DagsterRun
+    began_at: datetime
+    failures: Mapping[Partition, Sequence[RecordedFailure]]
+
+
+def failed_runs(
+    instance: dg.DagsterInstance,
+    graph: Graph,
+    is_looked_for: Callable[[Partition, datetime], bool],
+    *,
+    statuses: Sequence[dg.DagsterRunStatus] = (dg.DagsterRunStatus.FAILURE,),
+) -> Iterator[FailedRun]:
+    """Walk the failed runs that were to make a partition that is looked for, the newest first.
+
+    Args:
+        is_looked_for: takes a partition, by its leading table, and when a run of it began.
+    """
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(statuses)), limit=FAILED_RUNS):
+        run = record.dagster_run
+        began_at = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
+        found = {each for each in partitions_of_run(graph, run) if is_looked_for(each, began_at)}
+        if found:  # else the log of the run is spared
+            failures = recorded_failures(instance, run.run_id)
+            told = {partition: [each for each in failures if each.is_about(*partition)] for partition in found}
+            yield FailedRun(run, began_at, told)
 
 
 def told_by_run(instance: dg.DagsterInstance, run_id: str) -> str | None:
