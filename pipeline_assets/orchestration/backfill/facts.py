@@ -41,33 +41,27 @@ def facts_of(
     assets: Any,
     store: LocalStore,
     landing: Mapping[str, Landing],
-    tables: Collection[str] | None = None,
     *,
     check_bytes_of: Collection[Partition] = (),
-    held: Collection[Partition] = (),
 ) -> Facts:
     """Look up what there is.
 
     Args:
         assets: Dagster's asset graph: `Definitions.resolve_asset_graph()`, or `repository_def.asset_graph`.
         landing: landing zones by the source tables that stand for them.
-        tables: these, what is downstream of them, and what all of these read; every table if None.
         check_bytes_of: partitions whose heads are read and held against their records; of others the size is.
-        held: see `Facts`.
 
     Raises:
         LandingError: the landing zone cannot be read as what it claims to be.
     """
     graph = daily_graph(assets)
     event_log, over = EventLog(instance, graph), last_days(assets)
-    looked_up = _looked_up(graph, tables)
-    computed = [table for table in looked_up if table not in graph.sources]
+    computed = [table for table in graph.tables if table not in graph.sources]
     stats = {table: _heads(store, table) for table in computed}
     records = {table: event_log.all_records(table, beginnings=False) for table in computed}
-    for table in looked_up:
-        if table in graph.sources:
-            source = Source(table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records)
-            records[table] = source.made_by(landing.get(table))
+    for table in graph.sources:
+        source = Source(table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records)
+        records[table] = source.made_by(landing.get(table))
     for table in computed:
         records[table] |= event_log.records(table, _in_doubt(graph, table, records, instance))
     leads = dict.fromkeys(map(graph.lead, computed))
@@ -83,7 +77,6 @@ def facts_of(
         foreign=foreign,
         code_versions={lead: version for lead in leads if (version := assets.get(key_of(lead)).code_version)},
         last_days=over,
-        held=frozenset(held),
     )
 
 
@@ -194,16 +187,6 @@ class Source:
             if changed_ns / _NS < began - CLOCKS_APART_SECONDS:
                 return record.inputs[self.table][day]
         return None
-
-
-def _looked_up(graph: Graph, tables: Collection[str] | None) -> list[str]:
-    """Upstream first."""
-    leads = set(graph.leads() if tables is None else map(graph.lead, tables))
-    for lead in graph.leads():
-        if any(graph.lead(name) in leads for name, _ in graph.reads(lead)):
-            leads.add(lead)
-    read = {graph.lead(name) for lead in leads for name, _ in graph.reads(lead)}
-    return [table for table in graph.tables if graph.lead(table) in leads | read]
 
 
 def _in_doubt(graph: Graph, table: str, records: Mapping[str, Days], instance: dg.DagsterInstance) -> list[date]:
