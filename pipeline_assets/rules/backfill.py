@@ -21,7 +21,7 @@ from pipeline_assets.rules.windows import Window
 
 
 class Mode(StrEnum):
-    """What is looked for."""
+    """Says what a plan looks for."""
 
     FULL = "full"  # all history
     INCREMENTAL = "incremental"  # from the watermark on, gaps before it, and days whose inputs changed
@@ -53,7 +53,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What somebody wants.
+    """What somebody wants to have computed.
 
     Args:
         tables: among which is looked; of those computed together the leading one. What is downstream comes by itself.
@@ -127,7 +127,7 @@ class Estimate:
     seconds: Spread | None
 
     def of(self, partitions: int) -> Estimate:
-        """What another number of them will take."""
+        """Scale the estimate to another number of partitions."""
         share = partitions / self.partitions
 
         def scaled(spread: Spread | None) -> Spread | None:
@@ -431,7 +431,7 @@ class _Planner:
 
 
 def total(estimates: Iterable[Estimate]) -> Estimate:
-    """Of several tables together."""
+    """Add up the estimates of several tables."""
     listed = list(estimates)
     return Estimate(
         sum(each.partitions for each in listed),

@@ -132,7 +132,7 @@ class Audit:
         return batch
 
     def close(self) -> None:
-        """Give the verdict.
+        """Give the verdict on all rows that passed by.
 
         Raises:
             PartitionMismatch: rows belong to another day. ContractBroken: anything else the contract forbids.

@@ -80,14 +80,14 @@ def digest_of(plan: Plan) -> str:
 
 
 def to_text(plan: Plan, *, planned_at: datetime) -> str:
-    """The file's content."""
+    """Write a plan as the content of a file."""
     said = _as_json(plan)
     whole = {"pipeline_plan": FORMAT, "digest": _digest(said), "planned_at": planned_at.isoformat(), **said}
     return json.dumps(whole, indent=1) + "\n"
 
 
 def of_text(text: str, *, name: str) -> PlanFile:
-    """Read a plan back.
+    """Read a plan back from the content of a file.
 
     Args:
         name: of the file, for the message.
@@ -172,7 +172,7 @@ def _stretches(entries: Mapping[date, Entry]) -> list[_Stretch]:
 
 
 def entry_as_json(entry: Entry | None) -> dict[str, Any]:
-    """Action, reason, because; all null of a partition that is left alone."""
+    """Give action, reason and because; all are null if the partition is left alone."""
     if entry is None:
         return {"action": None, "reason": None, "because": None}
     return {

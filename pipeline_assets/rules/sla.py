@@ -15,7 +15,7 @@ from pipeline_assets.rules.due import Due
 
 
 class DeliveryStatus(StrEnum):
-    """Of one partition at one moment."""
+    """Says whether one partition is there in time, at one moment."""
 
     NOT_DUE = "not due"  # the deadline is to come, and so is the warning
     WARNED = "warned"  # the warning has passed, the deadline has not, it is not there
@@ -52,7 +52,7 @@ class Delivery:
 
     @property
     def is_miss(self) -> bool:
-        """Not there when its deadline passed."""
+        """True if it was not there when its deadline passed."""
         return self.status in (DeliveryStatus.LATE, DeliveryStatus.MISSING, DeliveryStatus.BROKEN)
 
 
@@ -78,13 +78,13 @@ class TableReport:
 
     @property
     def misses(self) -> list[Delivery]:
-        """Late, missing and broken ones."""
+        """List the deliveries that are late, missing or broken."""
         return [each for each in self.deliveries if each.is_miss]
 
 
 @dataclass(frozen=True, slots=True)
 class SlaReport:
-    """All tables that are due."""
+    """Reports on all tables that have a due."""
 
     first: date
     last: date
@@ -95,7 +95,7 @@ class SlaReport:
 def table_report(
     table: str, due: Due, deliveries: Sequence[Delivery], *, now: datetime, owners: Sequence[str] = ()
 ) -> TableReport:
-    """The numbers of one table.
+    """Compute the numbers of one table.
 
     Args:
         due: with its time zone.

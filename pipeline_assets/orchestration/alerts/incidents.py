@@ -47,7 +47,7 @@ class Ours:
     def of(
         cls, repository: dg.RepositoryDefinition, *, checks: Collection[str] = (), location_name: str | None = None
     ) -> Ours:
-        """What the definitions say; checks are given by their names."""
+        """Take what the definitions say; checks are given by their names."""
         graph = repository.asset_graph
         order = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
         of_step = {}

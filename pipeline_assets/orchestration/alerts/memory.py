@@ -26,7 +26,7 @@ FRESHENED_SECONDS = 86400
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """All of it.
+    """All that the sensor `alerts` knows from one tick to the next.
 
     Args:
         seen: ids of gathered alerts that were told, with the time when they were last gathered.
@@ -57,7 +57,7 @@ class AlertMemory:
         self._text = self._storage.get_cursor_values({self._slot}).get(self._slot)
 
     def load(self, *, now: datetime) -> tuple[AlertState, str | None]:
-        """What was stored, or a new state; and why what was stored cannot be used, if so."""
+        """Give what was stored, or a new state; and why what was stored cannot be used, if so."""
         beginning = AlertState(LookedAt.first(now))
         if self._text is None:
             return beginning, None
@@ -68,7 +68,7 @@ class AlertMemory:
             return beginning, f"{what}: {unreadable(error)}"
 
     def store(self, state: AlertState) -> None:
-        """Keep it, if it differs."""
+        """Keep a state, if it differs from what is stored."""
         text = _adapter().dump_json(state).decode()
         if text != self._text:
             self._storage.set_cursor_values({self._slot: text})
@@ -76,7 +76,7 @@ class AlertMemory:
 
 
 class ToldKeys:
-    """The keys that were told, of which only ids are kept.
+    """Knows the keys that were told, of which only ids are kept.
 
     Args:
         seen: by id.

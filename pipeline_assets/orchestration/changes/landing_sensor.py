@@ -86,7 +86,7 @@ def landing_sensor(
     interval_seconds: int = 5,
     clock: Callable[[], float] = time.monotonic,
 ) -> dg.SensorDefinition:
-    """The sensor `landing_sensor`.
+    """Make the sensor that reports the days whose landing files changed.
 
     Args:
         table: the asset that stands for the files.
@@ -197,7 +197,7 @@ def rescan_job(landing: Landing, *, table: str, days: dg.DailyPartitionsDefiniti
 
 
 def report(table: str, day: date, fingerprint: str) -> dg.AssetMaterialization:
-    """What the event log is told of a day."""
+    """Make the event that tells the event log of a day."""
     return dg.AssetMaterialization(key_of(table), partition=day.isoformat(), metadata={"digest": fingerprint})
 
 

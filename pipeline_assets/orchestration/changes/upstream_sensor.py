@@ -125,7 +125,7 @@ class UpstreamCursor:
     format: Literal[1] = 1
 
     def follow(self, graph: Graph) -> None:
-        """The graph may be another by now: tables are gone, and steps are known by other tables."""
+        """Adapt to the graph of now: tables may be gone, and steps known by other tables."""
 
         def of_graph(wants: Wants) -> Wants:
             kept = {partition: want for partition, want in wants.items() if partition.table in graph.tables}
@@ -137,7 +137,7 @@ class UpstreamCursor:
         self.later = [each._replace(wants=of_graph(each.wants)) for each in self.later]
 
     def forget(self, partitions: Collection[Partition]) -> set[Partition]:
-        """Failures of partitions that are settled, or that somebody made meanwhile; those that had failed."""
+        """Drop failures of partitions that are settled, or made meanwhile; gives those that had failed."""
         failed = {
             partition
             for wants in (self.refused, *(each.wants for each in self.later))
@@ -186,7 +186,7 @@ def upstream_sensor(
     default_status: dg.DefaultSensorStatus,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.SensorDefinition:
-    """The sensor `upstream_sensor`.
+    """Make the sensor that requests what is made from what changed.
 
     Args:
         selection: assets that it may request.
@@ -214,7 +214,7 @@ def upstream_sensor(
 
 @dataclass(slots=True)
 class Tick:
-    """One evaluation.
+    """One evaluation of the sensor.
 
     Args:
         assets: Dagster's asset graph.

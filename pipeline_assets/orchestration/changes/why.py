@@ -38,7 +38,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One partition.
+    """Why one partition is as it is.
 
     Args:
         record: None when it was never computed.

@@ -28,7 +28,7 @@ from pipeline_assets.rules.retry import delay_seconds
 
 @dataclass(frozen=True, slots=True)
 class StepFailure:
-    """What a step failed of.
+    """All that a step failed of, day by day.
 
     Args:
         subject: table and days, for the log.
@@ -47,7 +47,7 @@ class StepFailure:
 
 
 def raised_for(step: Step, failures: StepFailure) -> dg.RetryRequested | dg.Failure:
-    """What to raise: the request to run the step again after a short wait, or a failure that Dagster does not retry.
+    """Give what to raise: a request to run the step again after a short wait, or a failure that Dagster does not retry.
 
     Either is logged or tagged; either has a `Failure` with the verdicts as cause or is it.
     """

@@ -49,7 +49,7 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failure, with its verdict.
+    """An error that a step met, with its verdict.
 
     Args:
         told: class and message.
@@ -87,7 +87,7 @@ class Step:
     log: dg.DagsterLogManager
 
     def classify(self, error: Exception) -> Failure:
-        """The verdict on an error."""
+        """Give an error its verdict."""
         verdict = verdict_for(error, self.retrying.verdicts)
         return Failure(
             verdict,
@@ -102,7 +102,7 @@ class Step:
         return self.attempt <= failed.verdict.max_retries
 
     def delays_seconds(self) -> list[float]:
-        """Waits that this run has been through."""
+        """List the waits that this run has been through."""
         waits = self.instance.all_logs(self.run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
         return [
             round(float(each.get_dagster_event().step_retry_data.seconds_to_wait or 0.0), 3)
@@ -112,7 +112,7 @@ class Step:
 
 
 def step_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext, retrying: Retrying) -> Step:
-    """The attempt that is under way."""
+    """Find out which attempt of a step is under way."""
     # Both without underscore, though no part of the documented API: no other way leads from an IO manager's context to
     # the number of the attempt.
     step: Any = (

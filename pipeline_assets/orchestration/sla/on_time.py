@@ -31,7 +31,7 @@ _KNOWN_SINCE, _MISSES = "known_since", "misses"
 
 
 def now_utc() -> datetime:
-    """The clock, where nobody gives another."""
+    """Read the clock, where nobody gives another."""
     return datetime.now(UTC)
 
 
@@ -65,7 +65,7 @@ def on_time_check(
 
 @dataclass(frozen=True, slots=True)
 class OnTimeResult:
-    """What the check says of a table.
+    """What the check `on_time` says of a table.
 
     Args:
         others: the days that are not on time, ascending.
@@ -80,7 +80,7 @@ class OnTimeResult:
 
     @property
     def shown(self) -> list[Delivery]:
-        """The days that it names; only of what is new in them an evaluation is made."""
+        """Pick the days that it names; an evaluation is made only of what is new in them."""
         return [
             each
             for each in self.others
@@ -89,7 +89,7 @@ class OnTimeResult:
         ]
 
     def result(self) -> dict[str, Any]:
-        """As arguments of a check result."""
+        """Give the arguments of a check result."""
         shown = self.shown
         now_wrong = any(each.status in (DeliveryStatus.MISSING, DeliveryStatus.BROKEN) for each in shown)
         return {
@@ -117,7 +117,7 @@ class OnTimeResult:
 
 
 def line_of(table: DueTable, delivery: Delivery) -> str:
-    """One day in a sentence that stays true until the day's status changes."""
+    """Tell of one day in a sentence that stays true until the day's status changes."""
     at = delivery.deadline.astimezone(zone(table.due.timezone or "UTC")).strftime("%Y-%m-%d %H:%M")
     due = f"{table.name} {delivery.day}, due {at} {table.due.timezone},"
     if delivery.status is DeliveryStatus.WARNED:
@@ -130,7 +130,7 @@ def line_of(table: DueTable, delivery: Delivery) -> str:
 
 
 def checked_days(table: DueTable, now: datetime) -> tuple[date, date]:
-    """First and last day of the check: later ones are nobody's business yet."""
+    """Give first and last day of the check: later ones are nobody's business yet."""
     today = now.astimezone(zone(table.due.timezone or "UTC")).date()
     ended = [
         day

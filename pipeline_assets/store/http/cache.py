@@ -30,7 +30,7 @@ HASH_CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A complete download."""
+    """A complete download on this machine."""
 
     path: Path
     stamp: tuple[int, int, int]
@@ -43,12 +43,12 @@ class Copy:
 
     @property
     def size_bytes(self) -> int:
-        """Of the file."""
+        """Give the size of the file."""
         return self.stamp[2]
 
 
 class DayCache:
-    """See the module.
+    """Keeps the local copy of one day's landing file.
 
     Args:
         folder: of this day and URL alone.
@@ -111,7 +111,7 @@ class DayCache:
             _write(self._partial_notes, validators.to_json())
 
     def drop(self) -> None:
-        """Forget what was begun."""
+        """Forget a download that was begun."""
         with explained(f"the cache of landing files {self.folder}"):
             self.partial_path.unlink(missing_ok=True)  # first: bytes without notes are not resumed
             self._partial_notes.unlink(missing_ok=True)
