@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import ValidationError
+
 
 class PipelineError(Exception):
     """Base of the tree. The message says what happened, where, what was found, and what to do next."""
@@ -158,3 +160,10 @@ class NoAnswer(Unknown):
     """A Dagster webserver was asked, and did not answer."""
 
     kind = "no_answer"
+
+
+def unreadable(error: Exception) -> str:
+    """Say on one line why something could not be read: the first places that pydantic names, or the error itself."""
+    if isinstance(error, ValidationError):
+        return "; ".join(": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors()[:3])
+    return repr(error)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, RANGE_EN
 from pipeline_assets.partition import ranges_of
 from pipeline_assets.rules.graph import Table, days_to_compute
 from pipeline_assets.store import Store
+from pipeline_assets.store.files import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,11 @@ def open_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
     The folder is locked while it is opened: two processes that make the same SQLite files at once break them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with locked(folder, wait_seconds=math.inf):
         instance = dg.DagsterInstance.from_config(str(folder))
         instance.get_run_records(limit=1)
         instance.fetch_materializations(dg.AssetKey("none"), limit=1)
         instance.all_instigator_state()
-    finally:
-        os.close(held)
     with instance:
         yield instance
 

@@ -22,14 +22,14 @@ SUM_DIGITS, MEAN_DIGITS = 12, 6
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under names."""
+    """Rows of text under the names of their columns."""
 
     names: Sequence[str]
     rows: Sequence[Sequence[str | int]]
 
 
 def headline(tables: Sequence[TableDiff]) -> str:
-    """All of it in one sentence."""
+    """Sum up the comparison in one sentence."""
     differing = sum(not each.is_equal for each in tables)
     days = [day for each in tables for found in each.days.values() for day in found]
     span = f"{min(days)} to {max(days)}"
@@ -54,7 +54,7 @@ def verdict(tables: Sequence[TableDiff], tolerance: Tolerance) -> list[str]:
 
 
 def overview(tables: Sequence[TableDiff]) -> Table:
-    """A row a table."""
+    """List the tables, a row each."""
     names = ["table", "days equal", "differ", "only in base", "only in other", "rows of base", "rows of other"]
     return Table(
         [*names, "added", "removed", "changed"],
@@ -75,7 +75,7 @@ def overview(tables: Sequence[TableDiff]) -> Table:
 
 
 def explanation(table: TableDiff) -> list[str]:
-    """What differs in a table, in sentences."""
+    """Say what differs in a table, in sentences."""
     return list(_sentences(table))
 
 

@@ -37,7 +37,7 @@ LOOKED_FOR = {
 
 
 def headline(plan: Plan) -> str:
-    """What was asked for, in one line, without its full stop."""
+    """Say what was asked for, in one line, without its full stop."""
     ask = plan.ask
     why = f", because: {ask.why}" if ask.why else ""
     force = ", by force" if ask.force else ""
@@ -60,7 +60,7 @@ def rows(plan: Plan) -> list[list[object | None]]:
 
 
 def folded(days: Sequence[date]) -> str:
-    """Ascending days as a few stretches."""
+    """Write ascending days as a few stretches."""
     return _few(ranges_of(days))
 
 
@@ -70,7 +70,7 @@ def progress_rows(plan: Plan) -> list[list[object]]:
 
 
 def sums(plan: Plan, *, runs: int | None) -> list[str]:
-    """The whole in sentences.
+    """Sum up the plan in sentences.
 
     Args:
         runs: that it takes; None if that is not known.

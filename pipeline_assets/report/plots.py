@@ -165,7 +165,7 @@ def duration_plot(report: SlaReport, table: TableReport) -> Plot | None:
 
 
 def strip(report: SlaReport, table: TableReport) -> Plot:
-    """All days of a table in one line."""
+    """Draw all days of a table in one line."""
     days = _Days(report.first, report.last, 0, STRIP_WIDTH)
     marks = [
         Mark(
@@ -188,7 +188,7 @@ def strip(report: SlaReport, table: TableReport) -> Plot:
 
 
 def told(each: Delivery, timezone: str) -> str:
-    """One due day in a sentence."""
+    """Tell of one due day in a sentence."""
     words = f"{long_day(each.day)}: {STATUSES.get(each.status, each.status)}"
     if each.delivered is not None:
         words += f", delivered {local(each.delivered, timezone)}"

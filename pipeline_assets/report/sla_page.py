@@ -17,7 +17,7 @@ NEWEST_MISSES = 14
 
 
 def sla_page(report: SlaReport, *, dagster_url: str) -> str:
-    """The page.
+    """Write the report as a page of HTML.
 
     Args:
         report: its names and sentences may hold any text; they are escaped.

@@ -34,7 +34,7 @@ class Promise(StrEnum):
 
 
 def promise(table: TableReport) -> Promise:
-    """The verdict on one table."""
+    """Judge whether one table kept its promise."""
     if not table.deliveries:
         return Promise.OPEN
     return Promise.KEPT if table.budget_left_days > -ROUNDING_DAYS else Promise.BROKEN
@@ -73,12 +73,12 @@ def explanation(report: SlaReport) -> list[str]:
 
 
 def missed(table: TableReport) -> str:
-    """How many days of how many."""
+    """Say how many days of how many were missed."""
     return f"{table.table} missed {len(table.misses)} of {count(len(table.deliveries), 'day')}"
 
 
 def budget(table: TableReport) -> str:
-    """What the objective allows to be missed, and what is left of it, in a clause."""
+    """Say in a clause what the objective allows to be missed, and what is left of it."""
     if table.budget_days <= ROUNDING_DAYS:
         return f"its objective of {share(table.objective)} allows no miss"
     allowed = f"its error budget of {days(table.budget_days)}"
@@ -90,7 +90,7 @@ def budget(table: TableReport) -> str:
 
 
 def budget_left(table: TableReport) -> str:
-    """The error budget in three words."""
+    """Say in three words what is left of the error budget."""
     left = table.budget_left_days
     if left < -ROUNDING_DAYS:
         return f"{days(-left)} over"
@@ -100,19 +100,19 @@ def budget_left(table: TableReport) -> str:
 
 
 def first_deadline(table: TableReport) -> str:
-    """When a table of which nothing is due yet is due for the first time."""
+    """Say when a table of which nothing is due yet is due for the first time."""
     if table.next_deadline is None:
         return "nothing was due"
     return f"nothing was due yet; the first deadline is {local(table.next_deadline, table.timezone)}"
 
 
 def cause(miss: Delivery) -> str:
-    """Of one miss."""
+    """Say what caused one miss."""
     return miss.cause.value if miss.cause else UNKNOWN_CAUSE
 
 
 def why(table: TableReport) -> str:
-    """Causes of the misses, the most frequent first."""
+    """Name the causes of the misses, the most frequent first."""
     counted = Counter(cause(each) for each in table.misses)
     return ", ".join(
         f"{number} {name}" for name, number in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
@@ -120,7 +120,7 @@ def why(table: TableReport) -> str:
 
 
 def trend(table: TableReport) -> str:
-    """How the duration changes from day to day."""
+    """Say how the duration changes from day to day."""
     slope, mean = table.duration_trend_seconds_per_day, table.duration_mean_seconds
     if slope is None or mean is None:
         return NONE
@@ -132,7 +132,7 @@ def trend(table: TableReport) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share as percent; never 100 % unless it is all."""
+    """Write a share as percent; never 100 % unless it is all."""
     if value is None:
         return NONE
     rounded = min(round(value * 100, 1), 99.9) if value < 1 else 100.0
@@ -140,18 +140,18 @@ def share(value: float | None) -> str:
 
 
 def days(number: float) -> str:
-    """Days of an error budget, which come in fractions."""
+    """Write days of an error budget, which come in fractions."""
     rounded = round(number, 1) if abs(number) >= 1 else float(f"{number:.1g}")
     return f"{rounded:g} {'day' if rounded == 1 else 'days'}"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun."""
+    """Write a number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that matter."""
+    """Write seconds in the two largest units that matter."""
     if seconds is None:
         return NONE
     if seconds < 1:
@@ -178,12 +178,12 @@ def local(moment: datetime | None, timezone: str) -> str:
 
 
 def long_day(day: date) -> str:
-    """A day with its month's name."""
+    """Write a day with its month's name."""
     return f"{day.day} {day:%B %Y}"
 
 
 def span_of(first: date, last: date) -> str:
-    """Days from first to last, with the words that lead to them."""
+    """Write days from first to last, with the words that lead to them."""
     if first == last:
         return f"on {long_day(last)}"
     if first.year == last.year:

@@ -18,7 +18,7 @@ TITLE_CHARACTERS = 200
 
 
 class Severity(StrEnum):
-    """How loud: `info` is good news, `alert` can wait for the morning, `page` cannot."""
+    """Says how loud an alert is: `info` is good news, `alert` can wait for the morning, `page` cannot."""
 
     INFO = "info"
     ALERT = "alert"
@@ -26,13 +26,13 @@ class Severity(StrEnum):
 
 
 def loudest(first: Severity, *others: Severity) -> Severity:
-    """Of some severities."""
+    """Pick the loudest of some severities."""
     return max((first, *others), key=list(Severity).index)
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One message.
+    """A message for people, before it is sent.
 
     Args:
         key: two alerts with one key are the same alert; it is sent once.
@@ -56,7 +56,7 @@ class Alert:
 
 
 def pattern_of(reason: str) -> str:
-    """A reason without what differs by day or run.
+    """Strip from a reason what differs by day or run.
 
     Every word with a digit in it is "#", as are rows of such words; what stands in brackets with one is left out.
     """
@@ -88,7 +88,7 @@ def folded(alerts: Iterable[Alert]) -> list[Alert]:
 
 
 def shortened(alert: Alert) -> Alert:
-    """With texts and days that can be kept and sent."""
+    """Cut an alert's texts and days to what can be kept and sent."""
     title, reason = _cut(alert.title, TITLE_CHARACTERS), _cut(alert.reason, REASON_CHARACTERS)
     return replace(alert, title=title, reason=reason, days=tuple(alert.days[:DAYS_KEPT]))
 

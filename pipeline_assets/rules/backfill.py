@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
+from typing import NamedTuple
 
 from pipeline_assets.partition import Partition, days_between, parts_of, ranges_of, span_in_words
 from pipeline_assets.record import Record
@@ -20,7 +21,7 @@ from pipeline_assets.rules.windows import Window
 
 
 class Mode(StrEnum):
-    """What is looked for."""
+    """Says what a plan looks for."""
 
     FULL = "full"  # all history
     INCREMENTAL = "incremental"  # from the watermark on, gaps before it, and days whose inputs changed
@@ -52,7 +53,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What somebody wants.
+    """What somebody wants to have computed.
 
     Args:
         tables: among which is looked; of those computed together the leading one. What is downstream comes by itself.
@@ -108,13 +109,12 @@ class Entry:
     because: Partition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """A sum over partitions: by the mean of history, and by its tenth and ninetieth percentile."""
 
-    expected: float
-    low: float
-    high: float
+    expected: int | float  # numbers of a record, which a plan file has to give back as they were
+    low: int | float
+    high: int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Estimate:
     seconds: Spread | None
 
     def of(self, partitions: int) -> Estimate:
-        """What another number of them will take."""
+        """Scale the estimate to another number of partitions."""
         share = partitions / self.partitions
 
         def scaled(spread: Spread | None) -> Spread | None:
@@ -141,7 +141,7 @@ class TableProgress:
     """How far a table is, read off its heads. `watermark` is the newest day that has one; gaps lie before it."""
 
     watermark: date | None
-    gaps: Sequence[tuple[date, date]]
+    gaps: tuple[tuple[date, date], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +431,7 @@ class _Planner:
 
 
 def total(estimates: Iterable[Estimate]) -> Estimate:
-    """Of several tables together."""
+    """Add up the estimates of several tables."""
     listed = list(estimates)
     return Estimate(
         sum(each.partitions for each in listed),

@@ -6,7 +6,6 @@ Checked with Arrow kernels, batch by batch, so that a day larger than memory can
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -82,11 +81,6 @@ class Contract:
         """Arrow schema of the table."""
         return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the contract does. 16 hex digits."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
-
     def conform(self, rows: pa.Table) -> pa.Table:
         """The same rows with the contract's columns in the contract's order and types, ascending by the key.
 
@@ -138,7 +132,7 @@ class Audit:
         return batch
 
     def close(self) -> None:
-        """Give the verdict.
+        """Give the verdict on all rows that passed by.
 
         Raises:
             PartitionMismatch: rows belong to another day. ContractBroken: anything else the contract forbids.

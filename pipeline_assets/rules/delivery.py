@@ -78,7 +78,7 @@ def day_counts(due: Due, day: date, known_since: datetime | None) -> bool:
 
 
 def status_of(due: Due, day: date, commit: FirstCommit | None, now: datetime) -> DeliveryStatus:
-    """Of a partition that is due; MISSING also if it is broken."""
+    """Give the status of a partition that is due; MISSING also if it is broken."""
     if commit is not None:
         return DeliveryStatus.ON_TIME if commit.at <= due.deadline(day) else DeliveryStatus.LATE
     if now > due.deadline(day):
@@ -97,7 +97,7 @@ def delivery_of(
     now: datetime,
     usual_seconds: float | None,
 ) -> Delivery:
-    """One partition.
+    """Judge one partition against its deadline.
 
     Args:
         timeline: only a miss is explained with it.
@@ -133,13 +133,13 @@ def delivery_of(
 
 
 def usual_seconds(commits: Mapping[date, FirstCommit], *, apart_from: date) -> float | None:
-    """The median of the other days."""
+    """Take the median of what the other days took."""
     known = [each.seconds for day, each in commits.items() if day != apart_from and each.seconds is not None]
     return statistics.median(known) if known else None
 
 
 def span(seconds: float) -> str:
-    """As in "41 s", "41 min", "3 h 05 min", "2 d 4 h"."""
+    """Write seconds as in "41 s", "41 min", "3 h 05 min", "2 d 4 h"."""
     whole = int(seconds)
     if whole < 2 * 60:
         return f"{whole} s"

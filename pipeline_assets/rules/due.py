@@ -76,7 +76,7 @@ class Due:
         return day.weekday() in self.weekdays and day not in self.holidays and (self.since is None or day >= self.since)
 
     def days_due(self, first: date, last: date) -> list[date]:
-        """Those of the days `first` to `last`, both included."""
+        """List the days from `first` to `last`, both included, that are due."""
         return [day for day in days_between(first, last) if self.is_due(day)]
 
     def last_due_day(self, now: datetime) -> date | None:
@@ -92,7 +92,7 @@ class Due:
 
     @property
     def words(self) -> str:
-        """As in "by 06:00 Europe/London, 1 day after"."""
+        """Say the promise as in "by 06:00 Europe/London, 1 day after"."""
         text = f"by {_clock(self.at)} {self.timezone or 'of the partitions'}"
         text += f", {self.days_after} day{'s' if self.days_after > 1 else ''} after"
         if len(self.weekdays) < len(WEEKDAYS):
@@ -100,7 +100,7 @@ class Due:
         return text
 
     def as_json(self) -> dict[str, Any]:
-        """Values that JSON has; `due_from_json` reads them."""
+        """Give values that JSON has; `due_from_json` reads them."""
         return {
             "at": _clock(self.at),
             "timezone": self.timezone,
@@ -165,7 +165,7 @@ def by(
 
 
 def due_from_json(values: Mapping[str, Any]) -> Due:
-    """The promise that `Due.as_json` wrote."""
+    """Read the promise that `Due.as_json` wrote."""
     return by(
         values["at"],
         timezone=values["timezone"],

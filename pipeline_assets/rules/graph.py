@@ -20,7 +20,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Daily tables.
+    """Daily tables, and which reads which.
 
     Args:
         tables: by name, upstream first.

@@ -20,7 +20,7 @@ MESSAGES_KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An alert on its way.
+    """An alert that was not delivered yet.
 
     Args:
         id: the same for the same alert, so that a receiver can tell a repetition.

@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
-from pipeline_assets.errors import SettingsError
+from pydantic import TypeAdapter
+
+from pipeline_assets.errors import SettingsError, unreadable
 from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.rules.backfill import (
     Action,
     Ask,
     Entry,
     Estimate,
-    Mode,
     Plan,
     Reason,
-    Spread,
     TableProgress,
 )
 
@@ -49,20 +50,44 @@ class PlanFile:
     digest: str
 
 
+_Stretch = tuple[date, date, Action, Reason | None, Partition | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    code_version: str | None
+    estimate: Estimate | None
+    partitions: Sequence[_Stretch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    ask: Ask
+    counts: Mapping[Action, int]
+    tables: Mapping[str, _Step]
+    progressed: Mapping[str, TableProgress]
+    heads: Mapping[str, Mapping[date, str | None]]
+
+
+@cache
+def _adapter() -> TypeAdapter[_Said]:
+    return TypeAdapter(_Said)
+
+
 def digest_of(plan: Plan) -> str:
     """16 hex digits over all that the plan says; when it was made is no part of that."""
     return _digest(_as_json(plan))
 
 
 def to_text(plan: Plan, *, planned_at: datetime) -> str:
-    """The file's content."""
+    """Write a plan as the content of a file."""
     said = _as_json(plan)
     whole = {"pipeline_plan": FORMAT, "digest": _digest(said), "planned_at": planned_at.isoformat(), **said}
     return json.dumps(whole, indent=1) + "\n"
 
 
 def of_text(text: str, *, name: str) -> PlanFile:
-    """Read a plan back.
+    """Read a plan back from the content of a file.
 
     Args:
         name: of the file, for the message.
@@ -93,8 +118,8 @@ def of_text(text: str, *, name: str) -> PlanFile:
         raise SettingsError(msg)
     try:
         return PlanFile(_of_json(said), datetime.fromisoformat(whole["planned_at"]), whole["digest"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        msg = f"{name} cannot be read as a plan ({error!r}); plan again with this version"
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{name} cannot be read as a plan ({unreadable(error)}); plan again with this version"
         raise SettingsError(msg) from error
 
 
@@ -104,111 +129,54 @@ def _digest(said: Mapping[str, Any]) -> str:
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
-    ask = plan.ask
-    return {
-        "ask": {
-            "mode": ask.mode.value,
-            "tables": list(ask.tables),
-            "days": [[str(first), str(last)] for first, last in ask.days],
-            "why": ask.why,
-            "force": ask.force,
-        },
-        "counts": {action.value: len(plan.partitions(action)) for action in Action},
-        "tables": {
-            lead: {
-                "code_version": plan.code_versions.get(lead),
-                "estimate": _estimate_as_json(plan.estimates.get(lead)),
-                "partitions": _entries_as_json(plan.entries[lead]),
-            }
-            for lead in plan.order
-        },
-        "progressed": {
-            lead: {
-                "watermark": str(each.watermark) if each.watermark else None,
-                "gaps": [[str(first), str(last)] for first, last in each.gaps],
-            }
-            for lead, each in plan.progressed.items()
-        },
-        "heads": {table: {str(day): token for day, token in days.items()} for table, days in plan.heads.items()},
+    steps = {
+        lead: _Step(plan.code_versions.get(lead), plan.estimates.get(lead), _stretches(plan.entries[lead]))
+        for lead in plan.order
     }
+    counts = {action: len(plan.partitions(action)) for action in Action}
+    said: dict[str, Any] = _adapter().dump_python(
+        _Said(plan.ask, counts, steps, plan.progressed, plan.heads), mode="json"
+    )
+    return said
 
 
-def _entries_as_json(entries: Mapping[date, Entry]) -> list[list[Any]]:
-    """Stretches of days with the same entry: first, last, action, reason, because."""
-    found: list[list[Any]] = []
-    previous: tuple[date, Entry] | None = None
+def _of_json(values: Mapping[str, Any]) -> Plan:
+    said = _adapter().validate_python(values)
+    return Plan(
+        said.ask,
+        tuple(said.tables),
+        {
+            lead: {
+                day: Entry(action, reason, because)
+                for first, last, action, reason, because in step.partitions
+                for day in days_between(first, last)
+            }
+            for lead, step in said.tables.items()
+        },
+        said.heads,
+        {lead: step.code_version for lead, step in said.tables.items() if step.code_version is not None},
+        said.progressed,
+        {lead: step.estimate for lead, step in said.tables.items() if step.estimate is not None},
+    )
+
+
+def _stretches(entries: Mapping[date, Entry]) -> list[_Stretch]:
+    found: list[_Stretch] = []
     for day, entry in entries.items():
-        if previous and previous[1] == entry and (day - previous[0]).days == 1:
-            found[-1][1] = str(day)
+        fate = entry.action, entry.reason, entry.because
+        if found and found[-1][2:] == fate and (day - found[-1][1]).days == 1:
+            found[-1] = found[-1][0], day, *fate
         else:
-            found.append([str(day), str(day), *entry_as_json(entry).values()])
-        previous = day, entry
+            found.append((day, day, *fate))
     return found
 
 
 def entry_as_json(entry: Entry | None) -> dict[str, Any]:
-    """Action, reason, because; all null of a partition that is left alone."""
+    """Give action, reason and because; all are null if the partition is left alone."""
     if entry is None:
         return {"action": None, "reason": None, "because": None}
     return {
         "action": entry.action.value,
         "reason": entry.reason.value if entry.reason else None,
         "because": [entry.because.table, str(entry.because.day)] if entry.because else None,
-    }
-
-
-def _estimate_as_json(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None:
-        return None
-    spreads = {"rows": estimate.rows, "size_bytes": estimate.size_bytes, "seconds": estimate.seconds}
-    return {
-        "partitions": estimate.partitions,
-        **{name: [each.expected, each.low, each.high] if each else None for name, each in spreads.items()},
-    }
-
-
-def _of_json(said: Mapping[str, Any]) -> Plan:
-    ask, tables = said["ask"], said["tables"]
-    return Plan(
-        Ask(
-            Mode(ask["mode"]),
-            tuple(ask["tables"]),
-            tuple((date.fromisoformat(first), date.fromisoformat(last)) for first, last in ask["days"]),
-            ask["why"],
-            ask["force"],
-        ),
-        tuple(tables),
-        {lead: _entries_of_json(each["partitions"]) for lead, each in tables.items()},
-        {
-            table: {date.fromisoformat(day): token for day, token in days.items()}
-            for table, days in said["heads"].items()
-        },
-        {lead: each["code_version"] for lead, each in tables.items() if each["code_version"] is not None},
-        {
-            lead: TableProgress(
-                date.fromisoformat(each["watermark"]) if each["watermark"] else None,
-                tuple((date.fromisoformat(first), date.fromisoformat(last)) for first, last in each["gaps"]),
-            )
-            for lead, each in said["progressed"].items()
-        },
-        {
-            lead: Estimate(
-                told["partitions"],
-                *(Spread(*told[name]) if told[name] else None for name in ("rows", "size_bytes", "seconds")),
-            )
-            for lead, each in tables.items()
-            if (told := each["estimate"]) is not None
-        },
-    )
-
-
-def _entries_of_json(stretches: list[list[Any]]) -> dict[date, Entry]:
-    return {
-        day: Entry(
-            Action(action),
-            Reason(reason) if reason else None,
-            Partition(because[0], date.fromisoformat(because[1])) if because else None,
-        )
-        for first, last, action, reason, because in stretches
-        for day in days_between(date.fromisoformat(first), date.fromisoformat(last))
     }

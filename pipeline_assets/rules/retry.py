@@ -19,7 +19,7 @@ LONGEST_WAIT_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One row of the table.
+    """One row of the table of verdicts.
 
     Args:
         kind: of errors that are not the project's own, which have theirs.
@@ -44,7 +44,7 @@ class Verdict:
 
     @property
     def may_retry(self) -> bool:
-        """True unless the first attempt is the last."""
+        """True unless the first attempt must be the last."""
         return self.max_retries > 0
 
 

@@ -1,21 +1,21 @@
-"""How due partitions were delivered: the words, and the numbers of a report. `delivery.py` has a single one.
-
-Percentiles interpolate linearly between the two nearest values, as numpy's do unless told otherwise.
-"""
+"""How due partitions were delivered: the words, and the numbers of a report. `delivery.py` judges a single one."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+import numpy as np
+
 from pipeline_assets.rules.due import Due
 
 
 class DeliveryStatus(StrEnum):
-    """Of one partition at one moment."""
+    """Says whether one partition is there in time, at one moment."""
 
     NOT_DUE = "not due"  # the deadline is to come, and so is the warning
     WARNED = "warned"  # the warning has passed, the deadline has not, it is not there
@@ -52,7 +52,7 @@ class Delivery:
 
     @property
     def is_miss(self) -> bool:
-        """Not there when its deadline passed."""
+        """True if it was not there when its deadline passed."""
         return self.status in (DeliveryStatus.LATE, DeliveryStatus.MISSING, DeliveryStatus.BROKEN)
 
 
@@ -78,13 +78,13 @@ class TableReport:
 
     @property
     def misses(self) -> list[Delivery]:
-        """Late, missing and broken ones."""
+        """List the deliveries that are late, missing or broken."""
         return [each for each in self.deliveries if each.is_miss]
 
 
 @dataclass(frozen=True, slots=True)
 class SlaReport:
-    """All tables that are due."""
+    """Reports on all tables that have a due."""
 
     first: date
     last: date
@@ -95,7 +95,7 @@ class SlaReport:
 def table_report(
     table: str, due: Due, deliveries: Sequence[Delivery], *, now: datetime, owners: Sequence[str] = ()
 ) -> TableReport:
-    """The numbers of one table.
+    """Compute the numbers of one table.
 
     Args:
         due: with its time zone.
@@ -113,11 +113,11 @@ def table_report(
         objective=due.objective,
         deliveries=counted,
         on_time_share=1 - misses / len(counted) if counted else None,
-        lateness_p50_seconds=percentile(lateness, 0.5),
-        lateness_p95_seconds=percentile(lateness, 0.95),
+        lateness_p50_seconds=_percentile(lateness, 50),
+        lateness_p95_seconds=_percentile(lateness, 95),
         duration_mean_seconds=math.fsum(durations.values()) / len(durations) if durations else None,
-        duration_p95_seconds=percentile(list(durations.values()), 0.95),
-        duration_trend_seconds_per_day=_slope({day.toordinal(): value for day, value in durations.items()}),
+        duration_p95_seconds=_percentile(list(durations.values()), 95),
+        duration_trend_seconds_per_day=_slope(durations),
         budget_days=budget_days,
         budget_left_days=round(budget_days - misses, 9),
         timezone=due.timezone or "UTC",
@@ -125,21 +125,11 @@ def table_report(
     )
 
 
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """Linear between the two nearest values; None of no values."""
-    if not values:
-        return None
-    ascending = sorted(values)
-    place = share * (len(ascending) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ascending) - 1)
-    return ascending[below] + (ascending[above] - ascending[below]) * (place - below)
+def _percentile(values: Sequence[float], percent: int) -> float | None:
+    return float(np.percentile(values, percent)) if values else None
 
 
-def _slope(points: Mapping[int, float]) -> float | None:
-    """Of the least squares line; one point has none."""
-    if len(points) < 2:  # noqa: PLR2004 - a line takes two
+def _slope(seconds: Mapping[date, float]) -> float | None:
+    if len(seconds) < 2:  # noqa: PLR2004 - a line takes two
         return None
-    mean_x, mean_y = math.fsum(points) / len(points), math.fsum(points.values()) / len(points)
-    covariance = math.fsum((x - mean_x) * (y - mean_y) for x, y in points.items())
-    return covariance / math.fsum((x - mean_x) ** 2 for x in points)
+    return statistics.linear_regression([day.toordinal() for day in seconds], list(seconds.values())).slope

@@ -48,7 +48,7 @@ class Module:
     bound: Mapping[str, Any] | None = None
 
     def values(self) -> Mapping[str, Any]:
-        """What its names are bound to so far."""
+        """Give what the module's names are bound to so far."""
         loaded = sys.modules.get(self.name)
         return self.bound if self.bound is not None else vars(loaded) if loaded else {}
 

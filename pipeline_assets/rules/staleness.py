@@ -36,7 +36,7 @@ class RecordLookup(Protocol):
 
 
 class StalenessStatus(StrEnum):
-    """Of one partition."""
+    """Says whether one partition must be made again."""
 
     CURRENT = "current"  # made from what is upstream now
     MISSING = "missing"  # never made, and its inputs are there
@@ -99,19 +99,19 @@ class Request:
 
     @property
     def newest_input(self) -> int:
-        """Event id: two requests for the same days, of which the second is needed, differ in it."""
+        """Give an event id: two requests for the same days, of which the second is needed, differ in it."""
         return max(each.newest_input for each in self.partitions.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What to do about the candidates."""
+    """What follows from judging the candidates."""
 
     requests: Sequence[Request]
     found: Mapping[Partition, Staleness]
 
     def partitions(self, *states: StalenessStatus) -> set[Partition]:
-        """Candidates that were judged so."""
+        """Pick the candidates that have one of the statuses."""
         return {partition for partition, staleness in self.found.items() if staleness.status in states}
 
 

@@ -70,7 +70,7 @@ def links(error: BaseException) -> list[BaseException]:
 
 
 def symptoms_of(error: BaseException) -> Iterator[str]:
-    """Of one error, the most telling first.
+    """List the symptoms of one error, the most telling first.
 
     `kind:conflict` (errors.py), `code:SlowDown` (AWS), `sql:40001` and its class `sql:40`, `http:503`,
     `errno:ENOSPC`, and `class:<root module>.<name>` for the class and each of its bases.

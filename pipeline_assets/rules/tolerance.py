@@ -18,11 +18,11 @@ class Tolerance:
 
     @property
     def is_open(self) -> bool:
-        """True if nothing is beyond it."""
+        """True if no difference is beyond the tolerance."""
         return self.max_rows is None and self.max_share is None
 
     def is_exceeded(self, rows: int, share: float) -> bool:
-        """The verdict on a table of which so many rows differ."""
+        """True if a table of which so many rows differ is beyond the tolerance."""
         return (self.max_rows is not None and rows > self.max_rows) or (
             self.max_share is not None and share > self.max_share
         )

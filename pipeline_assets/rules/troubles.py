@@ -87,7 +87,7 @@ class Settled:
 
 
 def note(troubles: Mapping[str, Trouble], incident: Incident) -> dict[str, Trouble]:
-    """Troubles with one more incident."""
+    """Add one more incident to the troubles."""
     alert = shortened(incident.alert)
     cause = cause_of(alert)
     if cause not in troubles:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -15,6 +17,7 @@ import xxhash
 from pipeline_assets.errors import StorageFull, StorageRefused
 
 HASH_CHUNK_BYTES = 1 << 20
+LOCK_POLL_SECONDS = 0.01
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {
@@ -64,16 +67,6 @@ def names_in(folder: Path) -> list[str]:
         return []
 
 
-def day_of(name: str) -> date | None:
-    """The day of a folder that is named `dt=YYYY-MM-DD`; None if it is named otherwise."""
-    prefix, _, text = name.partition("=")
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if prefix == "dt" and day.isoformat() == text else None
-
-
 def stat_of(path: Path) -> os.stat_result | None:
     """What the file system tells of a file; None if it is not there."""
     try:
@@ -91,15 +84,6 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fsync(path: Path) -> None:
-    """Make a file, or the entries of a folder, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents durable: an entry exists for certain once its parent was fsynced."""
     if folder.is_dir():
@@ -109,19 +93,64 @@ def make_folder(folder: Path) -> None:
     fsync(folder.parent)
 
 
-def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file aside and put it in the place of the one before it, so that a reader sees one of them whole.
+def day_of(name: str) -> date | None:
+    """Read the day off a folder's name; None unless that is `dt=` and a day in ISO format."""
+    prefix, _, text = name.partition("=")
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if prefix == "dt" and day.isoformat() == text else None
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes, *, durable: bool = False, aside: str | None = None) -> None:
+    """Put content in the place of a file, or where none was. A reader sees the old or the new one, whole.
 
     Args:
-        durable: it is on the disk before it is in its place.
+        durable: the content is on the disk before it is in its place.
+        aside: ends the name of the file that is written first; one that does not repeat if None.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    written = path.with_name(f".{path.name}.{aside or uuid.uuid4().hex}")
     try:
-        with aside.open("xb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        aside.replace(path)
+        written.write_bytes(content)
+        if durable:
+            fsync(written)
+        written.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock what is open, for as long as it is; False if others hold it."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(
+    path: Path, *, shared: bool = False, wait_seconds: float = 0, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[bool]:
+    """Hold a file or a folder, alone unless `shared`; gives False if others did not let go of it in time.
+
+    The kernel lets go of it when this process dies, however it does.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        gives_up = time.monotonic() + wait_seconds
+        while not (held := try_lock(descriptor, shared=shared)) and time.monotonic() < gives_up:
+            sleep(LOCK_POLL_SECONDS)
+        yield held
+    finally:
+        os.close(descriptor)  # and with it the lock

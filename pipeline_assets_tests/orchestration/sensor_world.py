@@ -20,8 +20,8 @@ from dagster._core.execution.plan.objects import StepFailureData, UserFailureDat
 
 from pipeline_assets.orchestration.changes.upstream_sensor import Tick, UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import FAILURES_KEY
 from pipeline_assets.orchestration.history.failures import RecordedFailure as Judged
+from pipeline_assets.orchestration.history.failures import failure_metadata
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
@@ -233,8 +233,7 @@ class World:
                 attempt.attempts,
                 MAX_ATTEMPTS if transient else 1,
             )
-            judged = {FAILURES_KEY: dg.MetadataValue.json([told.as_json()])}
-            data = UserFailureData("x", "it failed", judged)  # type: ignore[no-untyped-call]
+            data = UserFailureData("x", "it failed", failure_metadata([told]))  # type: ignore[no-untyped-call]
             self._event(attempt, lead, "STEP_FAILURE", StepFailureData(None, data))  # type: ignore[no-untyped-call]
         self._ended(attempt)
         return outlook

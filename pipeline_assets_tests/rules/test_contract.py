@@ -437,30 +437,3 @@ def test_the_schema_says_what_the_columns_do() -> None:
 def test_a_contract_that_contradicts_itself_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SALES, **options)
-
-
-def test_the_fingerprint_changes_with_anything_in_the_contract() -> None:
-    first, *others = SALES.columns
-    changed_columns = [
-        replace(first, name="store"),
-        replace(first, type=pa.large_string()),
-        replace(first, nullable=True),
-        replace(first, one_of=("north",)),
-        replace(first, one_of=()),
-        replace(first, minimum=1),
-        replace(first, description="Where."),
-    ]
-    contracts = [
-        SALES,
-        replace(SALES, version=2),
-        replace(SALES, key=("number", "shop")),
-        replace(SALES, key=()),
-        replace(SALES, day_column=None),
-        replace(SALES, columns=(*others, first)),
-        replace(SALES, columns=SALES.columns[:-1], day_column=None),
-        *(replace(SALES, columns=(column, *others), key=()) for column in changed_columns),
-    ]
-
-    assert len({contract.fingerprint for contract in contracts}) == len(contracts)
-    assert replace(SALES).fingerprint == SALES.fingerprint
-    assert len(SALES.fingerprint) == 16

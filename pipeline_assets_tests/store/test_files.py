@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from pipeline_assets.errors import StorageRefused
 from pipeline_assets.store.compare import open_lake
-from pipeline_assets.store.files import names_in
+from pipeline_assets.store.files import day_of, locked, names_in, replace_file
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.support.commits import SALES, commit_rows, publish_table
 
@@ -74,3 +75,32 @@ def test_a_lake_is_not_compared_without_the_tables_that_could_not_be_looked_for(
 
     with pytest.raises(StorageRefused, match="finance"):
         open_lake(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dt=2026-6-1", "dt=20260601", "dt=2026-02-30", "day=2026-06-01", "2026-06-01", "dt="])
+def test_a_folder_is_of_a_day_if_it_is_named_as_we_name_it(name: str) -> None:
+    assert day_of(name) is None
+    assert day_of("dt=2026-06-01") == date(2026, 6, 1)
+
+
+def test_a_file_is_replaced_whole_or_stays_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    replace_file(path, b"one")
+    replace_file(path, b"two", durable=True)
+    assert (path.read_bytes(), names_in(tmp_path)) == (b"two", ["page.html"])
+
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace_file(path, b"three")
+    assert names_in(tmp_path) == ["page.html"]
+
+
+def test_what_is_held_alone_is_held_by_nobody_else_and_what_is_shared_by_those_who_share_it(tmp_path: Path) -> None:
+    slept: list[float] = []
+    with locked(tmp_path, shared=True) as first, locked(tmp_path, shared=True) as second, locked(tmp_path) as alone:
+        assert (first, second, alone) == (True, True, False)
+    with locked(tmp_path) as alone, locked(tmp_path, shared=True, wait_seconds=0.001, sleep=slept.append) as second:
+        assert (alone, second, bool(slept)) == (True, False, True)
+    with locked(tmp_path) as again:
+        assert again

@@ -29,7 +29,7 @@ FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 @dataclass(frozen=True, slots=True)
 class LookedAt:
-    """Which finished runs have been looked at.
+    """Remembers which finished runs have been looked at.
 
     Args:
         since: the newest of them.
@@ -43,7 +43,7 @@ class LookedAt:
 
     @classmethod
     def first(cls, now: datetime) -> LookedAt:
-        """Before anything was looked at."""
+        """Begin, before anything was looked at."""
         return cls(now - timedelta(seconds=FIRST_LOOK_SECONDS - OVERLAP_SECONDS))
 
 

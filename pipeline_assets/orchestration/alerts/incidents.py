@@ -46,7 +46,7 @@ class Ours:
 
     @classmethod
     def of(cls, repository: dg.RepositoryDefinition, *, location_name: str | None = None) -> Ours:
-        """What the definitions say."""
+        """Take what the definitions say."""
         graph = repository.asset_graph
         order = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
         of_step = {}

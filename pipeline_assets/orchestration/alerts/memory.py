@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import dagster as dg
 from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from pipeline_assets.errors import unreadable
 from pipeline_assets.orchestration.alerts.ended_runs import LookedAt
 from pipeline_assets.orchestration.alerts.webhook import WEBHOOK
 from pipeline_assets.rules.alerts import Alert
@@ -37,7 +38,7 @@ Outboxes = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """All of it.
+    """All that the sensor `alerts` knows from one tick to the next.
 
     Args:
         outboxes: by the name of the channel.
@@ -69,18 +70,18 @@ class AlertMemory:
         self._text = self._storage.get_cursor_values({self._slot}).get(self._slot)
 
     def load(self, *, now: datetime) -> tuple[AlertState, str | None]:
-        """What was stored, or a new state; and why what was stored cannot be used, if so."""
+        """Give what was stored, or a new state; and why what was stored cannot be used, if so."""
         beginning = AlertState(LookedAt.first(now))
         if self._text is None:
             return beginning, None
         try:
             return _adapter().validate_json(self._text), None
         except ValidationError as error:
-            what = "; ".join(f"{each['loc']}: {each['msg']}" for each in error.errors()[:3])
-            return beginning, f"what was stored cannot be read and is begun anew, undelivered messages are lost: {what}"
+            what = "what was stored cannot be read and is begun anew, undelivered messages are lost"
+            return beginning, f"{what}: {unreadable(error)}"
 
     def store(self, state: AlertState) -> None:
-        """Keep it, if it differs."""
+        """Keep a state, if it differs from what is stored."""
         text = _adapter().dump_json(state).decode()
         if text != self._text:
             self._storage.set_cursor_values({self._slot: text})
@@ -88,7 +89,7 @@ class AlertMemory:
 
 
 class ToldKeys:
-    """The keys that were told, of which only ids are kept.
+    """Knows the keys that were told, of which only ids are kept.
 
     Args:
         seen: by id.

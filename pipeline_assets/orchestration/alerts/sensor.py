@@ -47,7 +47,7 @@ def missed_slas(watched: dg.Definitions) -> Gatherer:
 
 
 def utc_now() -> datetime:
-    """The clock."""
+    """Read the clock."""
     return datetime.now(UTC)
 
 
@@ -96,7 +96,7 @@ def alerts_sensor(
 
 
 class Tick:
-    """One evaluation of the sensor.
+    """One evaluation of the sensor `alerts`.
 
     Args:
         problems: what went wrong, in sentences; the tick is shown as failed once everything else is done.
@@ -147,7 +147,7 @@ class Tick:
                     break
 
     def summary(self) -> str:
-        """Of a tick that went well."""
+        """Sum up a tick that went well."""
         held = sum(trouble.untold > 0 for trouble in self.state.troubles.values())
         waiting = sum(len(outbox.messages) for outbox in self.state.outboxes.values())
         return f"{self.delivered} messages delivered, {waiting} to be delivered, {held} causes not told yet"

@@ -38,16 +38,16 @@ _MARKS = {Severity.INFO: ":white_check_mark:", Severity.ALERT: ":warning:", Seve
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Pages of the Dagster UI."""
+    """Gives the addresses of pages of the Dagster UI."""
 
     dagster_url: str
 
     def run(self, alert: Alert) -> str | None:
-        """Of the run to look at."""
+        """Give the page of the run to look at."""
         return None if alert.run_id is None else f"{self.dagster_url.rstrip('/')}/runs/{quote(alert.run_id, safe='')}"
 
     def table(self, alert: Alert) -> str:
-        """Of the asset."""
+        """Give the page of the asset."""
         return f"{self.dagster_url.rstrip('/')}/assets/{quote(alert.table)}"
 
 
@@ -83,7 +83,7 @@ class Webhook:
         return answers[0]
 
     def body_of(self, message: Message, *, now: datetime) -> dict[str, Any]:
-        """What is posted, as JSON."""
+        """Write what is posted, as JSON."""
         is_slack = urlsplit(self.url).hostname == "hooks.slack.com" if self.format is None else self.format == "slack"
         return slack(message, self.links) if is_slack else plain(message, self.links, sent_at=now)
 
@@ -146,7 +146,7 @@ class Webhook:
 
 
 def plain(message: Message, links: Links, *, sent_at: datetime) -> dict[str, Any]:
-    """The message as JSON. Keys stay; new ones may come."""
+    """Write the message as JSON. Keys stay; new ones may come."""
     alert = message.alert
     return {
         "id": message.id,
@@ -168,7 +168,7 @@ def plain(message: Message, links: Links, *, sent_at: datetime) -> dict[str, Any
 
 
 def slack(message: Message, links: Links) -> dict[str, Any]:
-    """The message for a Slack incoming webhook."""
+    """Write the message for a Slack incoming webhook."""
     alert = message.alert
     facts = {
         "Table": f"<{_escaped(links.table(alert))}|{_escaped(alert.table, 200)}>",
@@ -193,7 +193,7 @@ def slack(message: Message, links: Links) -> dict[str, Any]:
 
 
 def line(alert: Alert, links: Links) -> str:
-    """The alert for a log."""
+    """Write the alert as a line of a log."""
     parts = [f"[{alert.severity.value}] {alert.title}", f"verdict: {alert.verdict}", f"reason: {alert.reason}"]
     if alert.days:
         parts.append(f"days: {days_in_words(alert.days, at_most=NAMED_RANGES)}")

@@ -6,29 +6,37 @@ not in the book: that is read off its runs.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal
 
 import dagster as dg
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import SettingsError, unreadable
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.plan_file import PlanFile, of_text, to_text
-from pipeline_assets.store.files import names_in
+from pipeline_assets.store.files import locked, names_in, replace_file
 
 NEWEST = 20
 """One that is being carried out is among the newest."""
 IN_PROCESS, IN_DAGSTER = "process", "dagster"
-LOOKED_AT_SECONDS = (0.05, 0.2, 0.5)
-"""Who looks whether a backfill is held keeps others from taking it for that moment: they try again after so long."""
+LOOKED_AT_SECONDS = 0.75
+"""Who looks whether a backfill is held keeps others from taking it for that moment: they try for so long."""
+
+
+def _as_text(file: PlanFile) -> str:
+    return to_text(file.plan, planned_at=file.planned_at)
+
+
+def _of_text(text: str, read: ValidationInfo) -> PlanFile:
+    return of_text(text, name=str(read.context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Backfill:
         days_per_run: at most; of one in process.
         parallel: runs at once; of one in process.
         retries: the backfill whose failures this one takes up.
+        format: of its file; files without one are of format 1.
     """
 
     backfill_id: str
@@ -48,8 +57,14 @@ class Backfill:
     where: str
     days_per_run: int
     parallel: int
-    file: PlanFile
+    file: Annotated[PlanFile, Field(alias="plan"), PlainValidator(_of_text), PlainSerializer(_as_text)]
     retries: str | None = None
+    format: Literal[1] = 1
+
+
+@cache
+def _adapter() -> TypeAdapter[Backfill]:
+    return TypeAdapter(Backfill)
 
 
 class Book:
@@ -61,23 +76,7 @@ class Book:
     def add(self, backfill: Backfill) -> None:
         """Write it down, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(
-            {
-                "backfill_id": backfill.backfill_id,
-                "begun_at": backfill.begun_at.isoformat(),
-                "where": backfill.where,
-                "days_per_run": backfill.days_per_run,
-                "parallel": backfill.parallel,
-                "retries": backfill.retries,
-                "plan": to_text(backfill.file.plan, planned_at=backfill.file.planned_at),
-            }
-        )
-        aside = self.folder / f".{backfill.backfill_id}.{uuid.uuid4().hex}"
-        try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(self._path(backfill.backfill_id))
-        finally:
-            aside.unlink(missing_ok=True)
+        replace_file(self._path(backfill.backfill_id), _adapter().dump_json(backfill, by_alias=True))
 
     def ids(self) -> list[str]:
         """The newest first: an id begins with the time when it was begun."""
@@ -117,20 +116,11 @@ class Book:
 
     def _read(self, path: Path) -> Backfill:
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return Backfill(
-                values["backfill_id"],
-                datetime.fromisoformat(values["begun_at"]),
-                values["where"],
-                values["days_per_run"],
-                values["parallel"],
-                of_text(values["plan"], name=str(path)),
-                values["retries"],
-            )
-        except (OSError, KeyError, TypeError, ValueError) as error:
+            return _adapter().validate_json(path.read_bytes(), context=str(path))
+        except (OSError, TypeError, ValueError) as error:
             msg = (
-                f"{path} cannot be read as a backfill ({error!r}). What it had committed stands; delete the file, and "
-                "plan anew for what it had left"
+                f"{path} cannot be read as a backfill ({unreadable(error)}). What it had committed stands; delete the "
+                "file, and plan anew for what it had left"
             )
             raise SettingsError(msg) from error
 
@@ -144,42 +134,26 @@ class Book:
 
     def is_held(self, backfill_id: str) -> bool:
         """True while a process carries it out."""
-        looked = os.open(self._lock(backfill_id), os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(looked, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(looked)
-        return False
+        with locked(self._lock(backfill_id), shared=True) as looked:
+            return not looked
 
     @contextmanager
     def hold(self, backfill_id: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
-        """Carry it out, alone. The kernel lets go of it when this process dies, however it does.
+        """Carry it out, alone, for as long as this process lives.
 
         Raises:
             SettingsError: another process does so.
         """
-        held = os.open(self._lock(backfill_id), os.O_RDWR | os.O_CREAT)
-        try:
-            for wait_seconds in (*LOOKED_AT_SECONDS, None):
-                try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if wait_seconds is None:
-                        msg = (
-                            f"backfill {backfill_id} is being carried out by another process; `pipeline cancel` stops "
-                            "that"
-                        )
-                        raise SettingsError(msg) from error
-                    sleep(wait_seconds)
+        with locked(self._lock(backfill_id), wait_seconds=LOOKED_AT_SECONDS, sleep=sleep) as held:
+            if not held:
+                msg = f"backfill {backfill_id} is being carried out by another process; `pipeline cancel` stops that"
+                raise SettingsError(msg)
             yield
-        finally:
-            os.close(held)
 
     def _lock(self, backfill_id: str) -> Path:
-        return self.folder / f"{backfill_id}.lock"
+        file = self.folder / f"{backfill_id}.lock"
+        file.touch()
+        return file
 
     def _path(self, backfill_id: str) -> Path:
         return self.folder / f"{backfill_id}.json"

@@ -16,19 +16,16 @@ import dagster as dg
 
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import recorded_failures
+from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
 from pipeline_assets.orchestration.history.materializations import run_starts
-from pipeline_assets.orchestration.history.runs import is_retried_by_dagster, partitions_of_run
+from pipeline_assets.orchestration.history.runs import is_retried_by_dagster
 from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.record import Record
 from pipeline_assets.rules.backfill import Facts
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.store import Head, Store
 from pipeline_assets.store.landing import Landing, LastChange
-
-FAILED_RUNS = 500
-"""Newest ones: what failed longer ago and was never made is missing, or was given up."""
 
 Days = dict[date, Record]
 Heads = Mapping[date, Head]
@@ -39,33 +36,27 @@ def facts_of(
     assets: Any,
     store: Store,
     landing: Mapping[str, Landing],
-    tables: Collection[str] | None = None,
     *,
     check_bytes_of: Collection[Partition] = (),
-    held: Collection[Partition] = (),
 ) -> Facts:
     """Look up what there is.
 
     Args:
         assets: Dagster's asset graph: `Definitions.resolve_asset_graph()`, or `repository_def.asset_graph`.
         landing: landing zones by the source tables that stand for them.
-        tables: these, what is downstream of them, and what all of these read; every table if None.
         check_bytes_of: partitions whose heads are read and held against their records; of others the size is.
-        held: see `Facts`.
 
     Raises:
         LandingError: the landing zone cannot be read as what it claims to be.
     """
     graph = daily_graph(assets)
     event_log, over = EventLog(instance, graph), last_days(assets)
-    looked_up = _looked_up(graph, tables)
-    computed = [table for table in looked_up if table not in graph.sources]
+    computed = [table for table in graph.tables if table not in graph.sources]
     stats = {table: _heads(store, table) for table in computed}
     records = {table: event_log.all_records(table, beginnings=False) for table in computed}
-    for table in looked_up:
-        if table in graph.sources:
-            source = Source(table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records)
-            records[table] = source.made_by(landing.get(table))
+    for table in graph.sources:
+        source = Source(table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records)
+        records[table] = source.made_by(landing.get(table))
     for table in computed:
         records[table] |= event_log.records(table, _in_doubt(graph, table, records, instance))
     leads = dict.fromkeys(map(graph.lead, computed))
@@ -81,7 +72,6 @@ def facts_of(
         foreign=foreign,
         code_versions={lead: version for lead in leads if (version := assets.get(key_of(lead)).code_version)},
         last_days=over,
-        held=frozenset(held),
     )
 
 
@@ -94,23 +84,19 @@ def failed_partitions(
     anything.
 
     Args:
-        made: newest records, of the tables that are asked about.
+        records: newest ones, of the tables that are asked about.
     """
     failed: set[Partition] = set()
-    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_RUNS):
-        run = record.dagster_run
-        if is_retried_by_dagster(run):
-            continue
-        began = record.start_time or record.create_timestamp.timestamp()
-        left = {
-            partition
-            for partition in partitions_of_run(graph, run) - failed
-            if partition.table in records
-            and not ((since := records[partition.table].get(partition.day)) and since.recorded_at.timestamp() > began)
-        }
-        if left:
-            failures = recorded_failures(instance, run.run_id)
-            failed |= {partition for partition in left if any(each.is_about(*partition) for each in failures)}
+
+    def is_left(partition: Partition, began_at: datetime) -> bool:
+        if partition in failed or partition.table not in records:
+            return False
+        newest = records[partition.table].get(partition.day)
+        return newest is None or newest.recorded_at <= began_at
+
+    for each in failed_runs(instance, graph, is_left):
+        if not is_retried_by_dagster(each.run):
+            failed |= {partition for partition, failures in each.failures.items() if failures}
     return failed
 
 
@@ -196,16 +182,6 @@ class Source:
             if changed.is_before(began):
                 return record.inputs[self.table][day]
         return None
-
-
-def _looked_up(graph: Graph, tables: Collection[str] | None) -> list[str]:
-    """Upstream first."""
-    leads = set(graph.leads() if tables is None else map(graph.lead, tables))
-    for lead in graph.leads():
-        if any(graph.lead(name) in leads for name, _ in graph.reads(lead)):
-            leads.add(lead)
-    read = {graph.lead(name) for lead in leads for name, _ in graph.reads(lead)}
-    return [table for table in graph.tables if graph.lead(table) in leads | read]
 
 
 def _in_doubt(graph: Graph, table: str, records: Mapping[str, Days], instance: dg.DagsterInstance) -> list[date]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
@@ -18,12 +18,11 @@ import dagster as dg
 from dagster._core.definitions.selector import PartitionsByAssetSelector
 from dagster._core.execution.backfill import PartitionBackfill
 
-from pipeline_assets.orchestration.backfill.facts import FAILED_RUNS, facts_of
+from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
 from pipeline_assets.orchestration.backfill.webserver import PRIORITY, Targets, partitions_by_assets, parts
-from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
+from pipeline_assets.orchestration.history.failures import RecordedFailure, failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph
-from pipeline_assets.orchestration.history.runs import partitions_of_run
 from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
     PLAN_TAG,
@@ -120,19 +119,12 @@ def failed_for_good(instance: dg.DagsterInstance, graph: Graph, facts: Facts, no
     Their verdict is final, or asks to wait for longer; and no input has changed since.
     """
     left, found = set(facts.failed), set[Partition]()
-    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=FAILED_RUNS):
-        if not left:
-            break
-        run = record.dagster_run
-        asked = partitions_of_run(graph, run) & left
-        failures = recorded_failures(instance, run.run_id) if asked else []
-        began = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
-        for partition in asked:
-            told = [each for each in failures if each.is_about(*partition)]
-            if not told:
+    for each in failed_runs(instance, graph, lambda partition, _: partition in left):
+        for partition, failures in each.failures.items():
+            if not failures:
                 continue
             left.discard(partition)
-            if not _may_retry(told, now) and not _has_newer_input(graph, facts, partition, began):
+            if not _may_retry(failures, now) and not _has_newer_input(graph, facts, partition, each.began_at):
                 found.add(partition)
     return found
 

@@ -51,7 +51,7 @@ mutation ($id: String!) { answer: cancelPartitionBackfill(backfillId: $id) { __t
 """
 BACKFILL = """
 fragment Told on PartitionBackfill {
-  id status title description timestamp endTimestamp tags { key value } error { message }
+  id status title description timestamp tags { key value } error { message }
 }
 """
 ONE = f"""
@@ -63,7 +63,7 @@ query ($id: String!) {{
       ...Told
       assetBackfillData {{ assetBackfillStatuses {{ ... on AssetPartitionsStatusCounts {{
         assetKey {{ path }}
-        numPartitionsTargeted numPartitionsInProgress numPartitionsMaterialized numPartitionsFailed
+        numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed
       }} }} }}
     }}
   }}
@@ -126,7 +126,6 @@ class TableStatus:
     total: int
     done: int
     failed: int
-    in_progress: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,6 @@ class DagsterBackfill:
     description: str
     tags: Mapping[str, str]
     began_at: datetime
-    ended_at: datetime | None
     error: str | None
     tables: Mapping[str, TableStatus]
 
@@ -397,7 +395,7 @@ class RunningDagster:
 
 
 def _backfill_of(told: Mapping[str, Any]) -> DagsterBackfill:
-    ended, error, counts = told["endTimestamp"], told["error"], told.get("assetBackfillData") or {}
+    error, counts = told["error"], told.get("assetBackfillData") or {}
     return DagsterBackfill(
         told["id"],
         STATES[told["status"]],
@@ -405,14 +403,10 @@ def _backfill_of(told: Mapping[str, Any]) -> DagsterBackfill:
         told["description"] or "",
         {tag["key"]: tag["value"] for tag in told["tags"]},
         datetime.fromtimestamp(told["timestamp"], UTC),
-        None if ended is None else datetime.fromtimestamp(ended, UTC),
         error["message"] if error else None,
         {
             _name(each["assetKey"]): TableStatus(
-                each["numPartitionsTargeted"],
-                each["numPartitionsMaterialized"],
-                each["numPartitionsFailed"],
-                each["numPartitionsInProgress"],
+                each["numPartitionsTargeted"], each["numPartitionsMaterialized"], each["numPartitionsFailed"]
             )
             for each in counts.get("assetBackfillStatuses", ())
             if each  # an asset without partitions tells other things

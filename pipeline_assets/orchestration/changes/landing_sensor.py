@@ -5,16 +5,17 @@ fingerprint of the content: a file that is delivered again as it was is not a ch
 """
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
-import json
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Self
+from functools import cache
+from typing import Annotated, Literal
 
 import dagster as dg
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
-from pipeline_assets.errors import LandingUnavailable, PipelineError, SettingsError
+from pipeline_assets.errors import LandingUnavailable, PipelineError, SettingsError, unreadable
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.partition import days_between, days_in_words
@@ -25,6 +26,11 @@ HINTS_PER_TICK = 500
 DESCRIBED_RANGES = 10
 BUDGET_SECONDS = 20.0
 """Of a tick; Dagster gives up on one after 60."""
+SteadyLook = Annotated[
+    Look,
+    BeforeValidator(lambda kept: Look(*kept, settled=True)),
+    PlainSerializer(lambda look: (look.stamp, look.fingerprint)),
+]
 
 
 @dataclass(slots=True)
@@ -36,48 +42,38 @@ class LandingCursor:
         newest: the latest day that ever had something.
         looks: by day.
         asked: days outside of the look-back that somebody reported.
+        format: of the text; a text without one is of format 1.
     """
 
-    hints: int = 0
-    newest: date | None = None
-    looks: dict[date, Look] = field(default_factory=dict)
-    asked: set[date] = field(default_factory=set)
+    hints: int
+    newest: date | None
+    looks: dict[date, SteadyLook]
+    asked: set[date]
+    format: Literal[1] = 1
 
     def to_cursor(self) -> str:
-        """As text."""
-        return json.dumps(
-            {
-                "hints": self.hints,
-                "newest": self.newest.isoformat() if self.newest else None,
-                "looks": {str(day): [each.stamp, each.fingerprint] for day, each in sorted(self.looks.items())},
-                "asked": sorted(map(str, self.asked)),
-            },
-            separators=(",", ":"),
-        )
+        """Give the text that Dagster keeps."""
+        return _adapter().dump_json(self).decode()
 
-    @classmethod
-    def of_cursor(cls, cursor: str | None) -> Self:
-        """From text.
+    @staticmethod
+    def of_cursor(cursor: str | None) -> "LandingCursor":
+        """Read the text that Dagster kept; without one, nothing has been seen yet.
 
         Raises:
             SettingsError: the text is not ours.
         """
         if not cursor:
-            return cls()
+            return LandingCursor(0, None, {}, set())
         try:
-            held = json.loads(cursor)
-            return cls(
-                int(held["hints"]),
-                date.fromisoformat(held["newest"]) if held["newest"] else None,
-                {
-                    date.fromisoformat(day): Look(stamp, seen, settled=True)
-                    for day, (stamp, seen) in held["looks"].items()
-                },
-                set(map(date.fromisoformat, held["asked"])),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            msg = f"landing_sensor: its cursor cannot be read ({error!r}). Reset it in the UI; nothing is lost by that."
-            raise SettingsError(msg) from error
+            return _adapter().validate_json(cursor)
+        except (ValueError, TypeError) as error:
+            told = f"its cursor cannot be read ({unreadable(error)}). Reset it in the UI; nothing is lost by that."
+            raise SettingsError(f"landing_sensor: {told}") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[LandingCursor]:
+    return TypeAdapter(LandingCursor)
 
 
 def landing_sensor(
@@ -90,7 +86,7 @@ def landing_sensor(
     interval_seconds: int = 5,
     clock: Callable[[], float] = time.monotonic,
 ) -> dg.SensorDefinition:
-    """The sensor `landing_sensor`.
+    """Make the sensor that reports the days whose landing files changed.
 
     Args:
         table: the asset that stands for the files.
@@ -201,7 +197,7 @@ def rescan_job(landing: Landing, *, table: str, days: dg.DailyPartitionsDefiniti
 
 
 def report(table: str, day: date, fingerprint: str) -> dg.AssetMaterialization:
-    """What the event log is told of a day."""
+    """Make the event that tells the event log of a day."""
     return dg.AssetMaterialization(key_of(table), partition=day.isoformat(), metadata={"digest": fingerprint})
 
 

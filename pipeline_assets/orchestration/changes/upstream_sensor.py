@@ -5,18 +5,19 @@ once, in order, or while it happened: what is read again is judged again, with t
 """
 
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple
 
 import dagster as dg
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import SettingsError, unreadable
 from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import recorded_failures
@@ -53,12 +54,41 @@ LOOKED_UP_PER_TICK = 500
 """Partitions, each with what it reads: their records take half a second."""
 DESCRIBED_CHANGES = 3
 
-Wants = dict[Partition, str]
+
+def _wants_as_json(wants: Mapping[Partition, str]) -> dict[str, dict[str, str]]:
+    tables: dict[str, dict[str, str]] = {}
+    for partition, want in sorted(wants.items()):
+        tables.setdefault(partition.table, {})[str(partition.day)] = want
+    return tables
+
+
+def _wants_of_json(tables: Mapping[str, Mapping[str, str]]) -> dict[Partition, str]:
+    return {
+        Partition(table, date.fromisoformat(day)): want for table, days in tables.items() for day, want in days.items()
+    }
+
+
+def _spans_as_json(partitions: Collection[Partition]) -> dict[str, list[str]]:
+    tables: dict[str, list[date]] = {}
+    for table, day in sorted(partitions):
+        tables.setdefault(table, []).append(day)
+    return {table: [f"{first}/{last}" for first, last in ranges_of(days)] for table, days in tables.items()}
+
+
+def _spans_of_json(tables: Mapping[str, Collection[str]]) -> set[Partition]:
+    return {
+        Partition(table, day)
+        for table, spans in tables.items()
+        for span in spans
+        for day in days_between(*map(date.fromisoformat, span.split("/")))
+    }
+
+
+Wants = Annotated[dict[Partition, str], BeforeValidator(_wants_of_json), PlainSerializer(_wants_as_json)]
 """Partitions with the names of the inputs that they were, or are to be, made from."""
 
 
-@dataclass(slots=True)
-class RequestedRun:
+class RequestedRun(NamedTuple):
     """A run that was requested: what for, how many attempts were made before it, and the newest input's event id."""
 
     wants: Wants
@@ -66,8 +96,7 @@ class RequestedRun:
     newest_input: int = 0
 
 
-@dataclass(slots=True)
-class PostponedRetry:
+class PostponedRetry(NamedTuple):
     """Partitions whose verdict says: again, at this time."""
 
     wants: Wants
@@ -82,19 +111,21 @@ class UpstreamCursor:
     Args:
         read: event id up to which materializations were read, by table.
         waiting: candidates that could not be judged yet.
-        asked: by run key.
+        requested: by run key.
         later: failed, to be tried again.
         refused: failed, not to be tried again with the same inputs.
+        format: of the text; a text without one is of format 1.
     """
 
-    read: dict[str, int] = field(default_factory=dict)
-    waiting: set[Partition] = field(default_factory=set)
-    requested: dict[str, RequestedRun] = field(default_factory=dict)
-    later: list[PostponedRetry] = field(default_factory=list)
-    refused: Wants = field(default_factory=dict)
+    read: dict[str, int]
+    waiting: Annotated[set[Partition], BeforeValidator(_spans_of_json), PlainSerializer(_spans_as_json)]
+    requested: Annotated[dict[str, RequestedRun], Field(alias="asked")]
+    later: list[PostponedRetry]
+    refused: Wants
+    format: Literal[1] = 1
 
     def follow(self, graph: Graph) -> None:
-        """The graph may be another by now: tables are gone, and steps are known by other tables."""
+        """Adapt to the graph of now: tables may be gone, and steps known by other tables."""
 
         def of_graph(wants: Wants) -> Wants:
             kept = {partition: want for partition, want in wants.items() if partition.table in graph.tables}
@@ -102,81 +133,51 @@ class UpstreamCursor:
 
         self.waiting = set(of_graph(dict.fromkeys(self.waiting, "")))
         self.refused = of_graph(self.refused)
-        for requested in self.requested.values():
-            requested.wants = of_graph(requested.wants)
-        for later in self.later:
-            later.wants = of_graph(later.wants)
+        self.requested = {key: each._replace(wants=of_graph(each.wants)) for key, each in self.requested.items()}
+        self.later = [each._replace(wants=of_graph(each.wants)) for each in self.later]
 
     def forget(self, partitions: Collection[Partition]) -> set[Partition]:
-        """Failures of partitions that are settled, or that somebody made meanwhile; those that had failed."""
+        """Drop failures of partitions that are settled, or made meanwhile; gives those that had failed."""
         failed = {
             partition
             for wants in (self.refused, *(each.wants for each in self.later))
             for partition in wants
             if partition in partitions
         }
-        self.refused = {partition: want for partition, want in self.refused.items() if partition not in failed}
-        for each in self.later:
-            each.wants = {partition: want for partition, want in each.wants.items() if partition not in failed}
-        self.later = [each for each in self.later if each.wants]
+
+        def left(wants: Wants) -> Wants:
+            return {partition: want for partition, want in wants.items() if partition not in failed}
+
+        self.refused = left(self.refused)
+        self.later = [each._replace(wants=wants) for each in self.later if (wants := left(each.wants))]
         return failed
 
     def to_cursor(self) -> str:
-        """As text."""
-        waiting: dict[str, list[date]] = {}
-        for table, day in sorted(self.waiting):
-            waiting.setdefault(table, []).append(day)
-        return json.dumps(
-            {
-                "read": self.read,
-                "waiting": {
-                    table: [f"{first}/{last}" for first, last in ranges_of(days)] for table, days in waiting.items()
-                },
-                "asked": {
-                    key: [_written(each.wants), each.attempts, each.newest_input]
-                    for key, each in self.requested.items()
-                },
-                "later": [[_written(each.wants), each.not_before.isoformat(), each.attempts] for each in self.later],
-                "refused": _written(self.refused),
-            },
-            separators=(",", ":"),
-        )
+        """Give the text that Dagster keeps."""
+        return _adapter().dump_json(self, by_alias=True).decode()
 
-    @classmethod
-    def of_cursor(cls, cursor: str | None) -> Self:
-        """From text.
+    @staticmethod
+    def of_cursor(cursor: str | None) -> "UpstreamCursor":
+        """Read the text that Dagster kept; without one, nothing has been seen yet.
 
         Raises:
             SettingsError: the text is not ours.
         """
         if not cursor:
-            return cls()
+            return UpstreamCursor({}, set(), {}, [], {})
         try:
-            held = json.loads(cursor)
-            return cls(
-                {str(table): int(event_id) for table, event_id in held["read"].items()},
-                {
-                    Partition(table, day)
-                    for table, spans in held["waiting"].items()
-                    for span in spans
-                    for day in days_between(*map(date.fromisoformat, span.split("/")))
-                },
-                {
-                    key: RequestedRun(_parsed(wants), int(attempts), int(newest))
-                    for key, (wants, attempts, newest) in held["asked"].items()
-                },
-                [
-                    PostponedRetry(_parsed(wants), datetime.fromisoformat(moment), int(attempts))
-                    for wants, moment, attempts in held["later"]
-                ],
-                _parsed(held["refused"]),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return _adapter().validate_json(cursor)
+        except (ValueError, TypeError, AttributeError) as error:
             msg = (
-                f"{NAME}: its cursor cannot be read ({error!r}). Reset it in the UI: every record is read again then, "
-                "and what is current stays as it is."
+                f"{NAME}: its cursor cannot be read ({unreadable(error)}). Reset it in the UI: every record is read "
+                "again then, and what is current stays as it is."
             )
             raise SettingsError(msg) from error
+
+
+@cache
+def _adapter() -> TypeAdapter[UpstreamCursor]:
+    return TypeAdapter(UpstreamCursor)
 
 
 def upstream_sensor(
@@ -185,7 +186,7 @@ def upstream_sensor(
     default_status: dg.DefaultSensorStatus,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.SensorDefinition:
-    """The sensor `upstream_sensor`.
+    """Make the sensor that requests what is made from what changed.
 
     Args:
         selection: assets that it may request.
@@ -213,7 +214,7 @@ def upstream_sensor(
 
 @dataclass(slots=True)
 class Tick:
-    """One evaluation.
+    """One evaluation of the sensor.
 
     Args:
         assets: Dagster's asset graph.
@@ -387,16 +388,3 @@ def _because(partitions: Iterable[Staleness]) -> str:
 def _reason(found: Mapping[Partition, Staleness]) -> str:
     counts = Counter(staleness.status.value for staleness in found.values())
     return "looked at " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-
-
-def _written(wants: Mapping[Partition, str]) -> dict[str, dict[str, str]]:
-    tables: dict[str, dict[str, str]] = {}
-    for partition, want in sorted(wants.items()):
-        tables.setdefault(partition.table, {})[str(partition.day)] = want
-    return tables
-
-
-def _parsed(tables: Mapping[str, Mapping[str, str]]) -> Wants:
-    return {
-        Partition(table, date.fromisoformat(day)): want for table, days in tables.items() for day, want in days.items()
-    }

@@ -13,7 +13,7 @@ from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import recorded_failures
+from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run
 from pipeline_assets.orchestration.history.tags import BECAUSE_TAG, DAGSTER_BACKFILL_TAG, LAUNCHED_BY_TAG
@@ -23,8 +23,6 @@ from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.staleness import LastAttempt, Staleness, StalenessStatus, react
 
 LISTED_PARTITIONS = 5
-SEARCHED_RUNS = 200
-"""Newest ones that failed: the last failure of a partition that nobody repaired is among them, or long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One partition.
+    """Why one partition is as it is.
 
     Args:
         record: None when it was never computed.
@@ -119,7 +117,7 @@ def _cursor_of(instance: dg.DagsterInstance) -> tuple[UpstreamCursor, bool]:
         if status.instigator_name == NAME:
             cursor = getattr(status.instigator_data, "cursor", None)
             return UpstreamCursor.of_cursor(cursor), status.is_running
-    return UpstreamCursor(), False
+    return UpstreamCursor.of_cursor(None), False
 
 
 def _stored(instance: dg.DagsterInstance, table: str, record: Record | None) -> dg.EventLogRecord | None:
@@ -178,13 +176,11 @@ def _failed(instance: dg.DagsterInstance, graph: Graph, lead: Partition, cursor:
         if again
         else "With the same inputs it is not tried again by itself; it is when an input changes, or when you run it."
     )
-    ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
-    for record in instance.get_run_records(ended, limit=SEARCHED_RUNS):
-        run = record.dagster_run
-        if lead in partitions_of_run(graph, run):
-            found = next((each for each in recorded_failures(instance, run.run_id) if each.is_about(*lead)), None)
-            what = f"{found.verdict}: {found.reason}" if found else run.status.value.lower()
-            return f"Run {run.run_id} did not make it: {what.rstrip('.')}. {sequel}"
+    ended = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    for run, _, failures in failed_runs(instance, graph, lambda partition, _: partition == lead, statuses=ended):
+        found = next(iter(failures[lead]), None)
+        what = f"{found.verdict}: {found.reason}" if found else run.status.value.lower()
+        return f"Run {run.run_id} did not make it: {what.rstrip('.')}. {sequel}"
     return f"Its last run failed. {sequel}"
 
 

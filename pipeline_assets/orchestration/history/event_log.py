@@ -31,7 +31,7 @@ REPORTS_PER_PARTITION = 50
 
 @dataclass(slots=True)
 class EventLog:
-    """The records that an instance has.
+    """Reads the records that an instance has.
 
     Args:
         graph: names of upstream tables are resolved in it.
@@ -60,7 +60,7 @@ class EventLog:
         return self._with_digests(table, found)
 
     def all_records(self, table: str, *, beginnings: bool = True) -> dict[date, Record]:
-        """The same of every day that has a record: the whole history, in as little time as the storage allows.
+        """Give the newest record of every day that has one, in as little time as the storage allows.
 
         Args:
             beginnings: of steps are looked up where a record does not tell all inputs, a run at a time. Without, such a

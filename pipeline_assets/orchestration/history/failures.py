@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any, NamedTuple
 
 import dagster as dg
+from pydantic import TypeAdapter
 
+from pipeline_assets.orchestration.history.runs import partitions_of_run
+from pipeline_assets.partition import Partition
 from pipeline_assets.rules.alerts import Severity
+from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.retry import NOT_NAMED
 
 FAILURES_KEY = "judgements"
 """Metadata of a step's failure."""
+FAILED_RUNS = 500
+"""Newest ones: what failed longer ago and was never made is missing, or was given up."""
 INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
 """Not what a step failed of: its worker was told to stop."""
 
@@ -56,21 +63,16 @@ class RecordedFailure:
             return False
         return not self.failed_days or day in self.failed_days or day in self.days_not_attempted
 
-    def as_json(self) -> dict[str, Any]:
-        """For the metadata of the step's failure."""
-        return {
-            "tables": list(self.tables),
-            "verdict": self.verdict,
-            "kind": self.kind,
-            "severity": self.severity.value,
-            "reason": self.reason,
-            "failed_days": [day.isoformat() for day in self.failed_days],
-            "days_not_attempted": [day.isoformat() for day in self.days_not_attempted],
-            "may_retry": self.may_retry,
-            "not_before": None if self.not_before is None else self.not_before.isoformat(),
-            "attempts": self.attempts,
-            "max_attempts": self.max_attempts,
-        }
+
+@cache
+def _adapter() -> TypeAdapter[Sequence[RecordedFailure]]:
+    return TypeAdapter(Sequence[RecordedFailure])
+
+
+def failure_metadata(failures: Sequence[RecordedFailure]) -> dict[str, dg.JsonMetadataValue]:
+    """Give the metadata of a step's failure that `recorded_failures` reads back."""
+    values = _adapter().dump_python(failures, mode="json", exclude={"__all__": {"run_id", "step_key"}})
+    return {FAILURES_KEY: dg.MetadataValue.json(values)}
 
 
 def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[RecordedFailure, ...]:
@@ -85,7 +87,7 @@ def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[Record
         told = data.user_failure_data
         values: Any = told.metadata[FAILURES_KEY].value if told and FAILURES_KEY in told.metadata else None
         if values is not None:
-            found += [_from_json(run_id, key, each) for each in values]
+            found += _adapter().validate_python([{**each, "run_id": run_id, "step_key": key} for each in values])
         elif data.error is None or data.error.cls_name not in INTERRUPTS:
             described = told.description if told else None
             reason = described or (message_of(data.error) if data.error else "failed")
@@ -109,6 +111,40 @@ def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[Record
     return tuple(found)
 
 
+class FailedRun(NamedTuple):
+    """A run that did not make all that it was for.
+
+    Args:
+        failures: of the partitions that were looked for; none of one that the run says nothing of.
+    """
+
+    run: dg.DagsterRun
+    began_at: datetime
+    failures: Mapping[Partition, Sequence[RecordedFailure]]
+
+
+def failed_runs(
+    instance: dg.DagsterInstance,
+    graph: Graph,
+    is_looked_for: Callable[[Partition, datetime], bool],
+    *,
+    statuses: Sequence[dg.DagsterRunStatus] = (dg.DagsterRunStatus.FAILURE,),
+) -> Iterator[FailedRun]:
+    """Walk the failed runs that were to make a partition that is looked for, the newest first.
+
+    Args:
+        is_looked_for: takes a partition, by its leading table, and when a run of it began.
+    """
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(statuses)), limit=FAILED_RUNS):
+        run = record.dagster_run
+        began_at = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
+        found = {each for each in partitions_of_run(graph, run) if is_looked_for(each, began_at)}
+        if found:  # else the log of the run is spared
+            failures = recorded_failures(instance, run.run_id)
+            told = {partition: [each for each in failures if each.is_about(*partition)] for partition in found}
+            yield FailedRun(run, began_at, told)
+
+
 def told_by_run(instance: dg.DagsterInstance, run_id: str) -> str | None:
     """What a run failed of as a whole, before any step could: a resource that cannot be set up, for example.
 
@@ -130,25 +166,6 @@ def message_of(error: Any) -> str:
     while error.cause is not None:
         error = error.cause
     return str(error.message).strip()
-
-
-def _from_json(run_id: str, step_key: str, values: Mapping[str, Any]) -> RecordedFailure:
-    not_before = values["not_before"]
-    return RecordedFailure(
-        run_id=run_id,
-        step_key=step_key,
-        tables=tuple(values["tables"]),
-        verdict=values["verdict"],
-        kind=values["kind"],
-        severity=Severity(values["severity"]),
-        reason=values["reason"],
-        failed_days=tuple(date.fromisoformat(day) for day in values["failed_days"]),
-        days_not_attempted=tuple(date.fromisoformat(day) for day in values["days_not_attempted"]),
-        may_retry=values["may_retry"],
-        not_before=None if not_before is None else datetime.fromisoformat(not_before),
-        attempts=values["attempts"],
-        max_attempts=values["max_attempts"],
-    )
 
 
 def _tables_of(instance: dg.DagsterInstance, run_id: str, step_key: str) -> tuple[str, ...]:

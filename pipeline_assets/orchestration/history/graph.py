@@ -88,7 +88,7 @@ def is_daily(partitions_def: dg.PartitionsDefinition | None) -> bool:
 
 
 def described(partitions_def: dg.PartitionsDefinition | None) -> str:
-    """What partitions there are instead."""
+    """Describe partitions that are not daily."""
     if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         return f"cron {partitions_def.cron_schedule}, named {partitions_def.fmt}"
     return "none" if partitions_def is None else f"a {type(partitions_def).__name__}"

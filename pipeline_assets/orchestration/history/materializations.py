@@ -36,7 +36,7 @@ _VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class LoggedMaterialization:
-    """One materialization.
+    """A materialization as the event log has it.
 
     Args:
         run_id: empty if no run made it.
@@ -74,7 +74,7 @@ def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[LoggedMat
 def with_ids(
     instance: dg.DagsterInstance, key: dg.AssetKey, storage_ids: Collection[int]
 ) -> Iterator[LoggedMaterialization]:
-    """Those of an asset's materializations that are there, in no order."""
+    """Give those of an asset's materializations that are there, in no order."""
     from pipeline_assets.orchestration.history import sql_rows
 
     connect = _connect(instance)
@@ -87,7 +87,7 @@ def with_ids(
 
 
 def run_starts(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, float]:
-    """When runs were started, in seconds since 1970; those that are known and were."""
+    """Say when runs were started, in seconds since 1970; those that are known and were."""
     from pipeline_assets.orchestration.history import sql_rows
 
     # As `_connect`.
@@ -104,7 +104,7 @@ def run_starts(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[s
 
 
 def of_record(record: dg.EventLogRecord) -> LoggedMaterialization:
-    """What Dagster gave."""
+    """Take a materialization from a record that Dagster gave."""
     made = record.asset_materialization
     metadata, tags = (made.metadata, made.tags or {}) if made else ({}, {})
     return LoggedMaterialization(

@@ -18,12 +18,12 @@ Rows = Sequence[sa.Row[Any]]
 
 
 def events(connect: Connect, ids: Sequence[int]) -> Rows:
-    """Events that are there: id, JSON, partition."""
+    """Read events that are there: id, JSON, partition."""
     return _all(connect, sa.select(*_READ).where(_EVENTS.c.id.in_(ids)))
 
 
 def newest_materializations(connect: Connect, key: dg.AssetKey, *, after: str, limit: int) -> Rows:
-    """Of the partitions whose keys come after that one, as many as the limit: id, JSON, partition."""
+    """Read those of partitions whose keys come after that one, as many as the limit: id, JSON, partition."""
     newest_ids = (
         sa.select(sa.func.max(_EVENTS.c.id).label("id"))
         .where(
@@ -40,13 +40,13 @@ def newest_materializations(connect: Connect, key: dg.AssetKey, *, after: str, l
 
 
 def was_wiped(connect: Connect, key: dg.AssetKey) -> bool:
-    """The event log may still hold what was wiped; Dagster knows which it is."""
+    """True for what was wiped, which the event log may still hold; Dagster knows."""
     rows = _all(connect, sa.select(_KEYS.c.asset_details).where(_KEYS.c.asset_key == key.to_string()))
     return any(details is not None for (details,) in rows)
 
 
 def runs(connect: Connect, ids: Sequence[str]) -> Rows:
-    """Runs that are there: id, seconds since 1970 when it was started, or None."""
+    """Read runs that are there: id, and when it was started in seconds since 1970, or None."""
     return _all(connect, sa.select(*_RUNS.c).where(_RUNS.c.run_id.in_(ids)))
 
 

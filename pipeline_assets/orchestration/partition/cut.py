@@ -18,7 +18,7 @@ DAY_COLUMN_KEY = "day_column"
 
 
 def frames_by_day(obj: object, days: Sequence[date], timezone: str, column: str | None) -> dict[date, object]:
-    """A frame for every day.
+    """Cut what a plain asset returned into a frame for every day.
 
     Args:
         obj: a frame, or a mapping of partition key to frame.

@@ -46,7 +46,7 @@ class Materialization:
         return self.published.unchanged
 
     def metadata(self) -> dict[str, Any]:
-        """As Dagster metadata of one partition's materialization."""
+        """Give the metadata of one partition's materialization."""
         commit = self.published.commit
         values: dict[str, Any] = {
             "dagster/row_count": dg.MetadataValue.int(self.rows),
@@ -89,12 +89,12 @@ class Renewal:
 
     @property
     def rows(self) -> int:
-        """Of the partition."""
+        """Give the number of the partition's rows."""
         return int(self._count("dagster/row_count") or 0)
 
     @property
     def accounting(self) -> Accounting | None:
-        """As it was; None for a table that has none."""
+        """Give the accounting as it was recorded; None for a table that has none."""
         read = self._count("rows_read")
         if read is None:
             return None
@@ -102,11 +102,11 @@ class Renewal:
 
     @property
     def unchanged(self) -> bool:
-        """Always."""
+        """True: a partition that needed no computing is as it was."""
         return True
 
     def metadata(self) -> dict[str, Any]:
-        """As Dagster metadata of one partition's materialization."""
+        """Give the metadata of one partition's materialization."""
         told = {"unchanged": dg.MetadataValue.bool(True), "skipped": dg.MetadataValue.text(self.skipped)}
         return {**self.before, **told}
 
@@ -116,7 +116,7 @@ class Renewal:
 
 
 def table_schema(schema: pa.Schema, contract: Contract | None = None) -> dg.TableSchemaMetadataValue:
-    """Column names, types and descriptions for the Dagster UI."""
+    """Give column names, types and descriptions for the Dagster UI."""
     key = contract.key if contract else ()
     described = {column.name: column.description for column in contract.columns} if contract else {}
     return dg.MetadataValue.table_schema(
@@ -137,7 +137,7 @@ def table_schema(schema: pa.Schema, contract: Contract | None = None) -> dg.Tabl
 
 
 def markdown(rows: pa.Table) -> str:
-    """The first rows as a Markdown table."""
+    """Write the first rows as a Markdown table."""
     head = rows.slice(0, PREVIEW_ROWS)
     if head.num_rows == 0:
         return "no rows"

@@ -70,11 +70,11 @@ class Outcome(Generic[Committed]):
 
     @property
     def given_up(self) -> dict[date, Failure]:
-        """Failed days that no further attempt is for."""
+        """List the failed days that no further attempt is for."""
         return {day: failed for day, failed in self.failed.items() if not self.step.may_retry(failed)}
 
     def failure(self) -> dg.RetryRequested | dg.Failure:
-        """What to raise: the request of another attempt, or what the step failed of. Names the failed days."""
+        """Give what to raise: a request of another attempt, or what the step failed of. It names the failed days."""
         committed = [day for day in self.days if day in self.recorded or day in self.committed]
         not_attempted = [day for day in self.days if day not in self.failed and day not in committed]
         tail = f" {len(not_attempted)} further days were not attempted." if not_attempted else ""

@@ -75,7 +75,7 @@ class StagedRows:
             self._writer.abandon()
 
     def read(self, kind: FrameKind) -> Any:
-        """The staged rows, for a check."""
+        """Read the staged rows, for a check."""
         if self._table is not None and kind is not FrameKind.READER:
             return to_pandas(self._table) if kind is FrameKind.DATAFRAME else self._table
         file = self.staged.source()
@@ -107,6 +107,6 @@ class StagedRows:
 
 
 def located(error: PipelineError, partition: object) -> PipelineError:
-    """The same error, its message led by the partition it is about."""
+    """Lead an error's message by the partition that it is about."""
     text = str(error)
     return error if text.startswith(str(partition)) else type(error)(f"{partition}: {text}")

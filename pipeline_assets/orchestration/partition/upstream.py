@@ -31,7 +31,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What one day was given of one upstream table."""
+    """The rows that one day was given of one upstream table."""
 
     frame: Any
     inputs: Inputs
@@ -50,7 +50,7 @@ class Upstream:
     _decoded: dict[date, pa.Table] = field(default_factory=dict)
 
     def read(self, day: date, window: Window, kind: FrameKind, history: tuple[date, date]) -> Read:
-        """Rows of the window of the downstream `day`, ascending by day; of several days with their day as column `dt`.
+        """Read the window of the downstream `day`, ascending by day; several days have theirs as column `dt`.
 
         Args:
             history: first day, before which nothing is read; and the last day that is over: a later one is not missing.
@@ -122,7 +122,7 @@ class Upstream:
 
 
 def common_schema(table: str, schemas: Mapping[date, pa.Schema]) -> pa.Schema:
-    """The columns of all days: a column that some day has not is null there.
+    """Join the columns of all days: a column that some day has not is null there.
 
     Raises:
         ContractBroken: a column has several types.
@@ -142,7 +142,7 @@ def common_schema(table: str, schemas: Mapping[date, pa.Schema]) -> pa.Schema:
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns of a common schema, null where it has none."""
+    """Give a table the columns of a common schema, null where it has none."""
     if table.schema.equals(schema):
         return table
     return pa.concat_tables([schema.empty_table(), table], promote_options="default").cast(schema)

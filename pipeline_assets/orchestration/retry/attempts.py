@@ -30,7 +30,7 @@ Noted = tuple[str, str, date, Finding]
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Days that are settled.
+    """Days that earlier attempts of a step have settled.
 
     Args:
         committed: by day, the metadata of the record of each table.

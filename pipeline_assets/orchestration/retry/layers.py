@@ -20,7 +20,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.orchestration.history.failures import FAILURES_KEY, RecordedFailure
+from pipeline_assets.orchestration.history.failures import RecordedFailure, failure_metadata
 from pipeline_assets.orchestration.history.tags import KIND_TAG, MAX_RETRIES_TAG, RETRY_STEP_FAILURES_TAG, VERDICT_TAG
 from pipeline_assets.orchestration.retry.step import Failure, Retrying, Step, step_of
 from pipeline_assets.rules.retry import delay_seconds
@@ -28,7 +28,7 @@ from pipeline_assets.rules.retry import delay_seconds
 
 @dataclass(frozen=True, slots=True)
 class StepFailure:
-    """What a step failed of.
+    """All that a step failed of, day by day.
 
     Args:
         subject: table and days, for the log.
@@ -47,7 +47,7 @@ class StepFailure:
 
 
 def raised_for(step: Step, failures: StepFailure) -> dg.RetryRequested | dg.Failure:
-    """What to raise: the request to run the step again after a short wait, or a failure that Dagster does not retry.
+    """Give what to raise: a request to run the step again after a short wait, or a failure that Dagster does not retry.
 
     Either is logged or tagged; either has a `Failure` with the verdicts as cause or is it.
     """
@@ -78,7 +78,7 @@ def raised_for(step: Step, failures: StepFailure) -> dg.RetryRequested | dg.Fail
             "max_attempts": limit,
             "delays_seconds": step.delays_seconds() if step.retry_number else [],
             **({} if not_before is None else {"not_before": dg.MetadataValue.timestamp(not_before)}),
-            FAILURES_KEY: dg.MetadataValue.json([each.as_json() for each in groups]),
+            **failure_metadata(groups),
         },
         allow_retries=False,
     )

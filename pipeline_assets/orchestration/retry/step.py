@@ -18,6 +18,7 @@ from pipeline_assets.orchestration.history.tags import (
     CONTINUES_TAG,
     KIND_TAG,
     MAX_RETRIES_TAG,
+    RETRY_NUMBER_TAG,
     VERDICT_TAG,
 )
 from pipeline_assets.rules.retry import VERDICTS, Verdict, kind_of, verdict_for
@@ -25,8 +26,6 @@ from pipeline_assets.rules.symptoms import asked_to_wait_seconds
 
 LONGEST_STEP_WAIT_SECONDS = 60.0
 """A step that waits holds its run's place in the queue; another run may have it meanwhile."""
-_RETRY_NUMBER_TAG = "dagster/retry_number"
-"""Dagster sets it on the runs that its run retries start, and on no other."""
 
 
 def _utc_now() -> datetime:
@@ -50,7 +49,7 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failure, with its verdict.
+    """An error that a step met, with its verdict.
 
     Args:
         told: class and message.
@@ -88,7 +87,7 @@ class Step:
     log: dg.DagsterLogManager
 
     def classify(self, error: Exception) -> Failure:
-        """The verdict on an error."""
+        """Give an error its verdict."""
         verdict = verdict_for(error, self.retrying.verdicts)
         return Failure(
             verdict,
@@ -103,7 +102,7 @@ class Step:
         return self.attempt <= failed.verdict.max_retries
 
     def delays_seconds(self) -> list[float]:
-        """Waits that this run has been through."""
+        """List the waits that this run has been through."""
         waits = self.instance.all_logs(self.run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
         return [
             round(float(each.get_dagster_event().step_retry_data.seconds_to_wait or 0.0), 3)
@@ -113,7 +112,7 @@ class Step:
 
 
 def step_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext, retrying: Retrying) -> Step:
-    """The attempt that is under way."""
+    """Find out which attempt of a step is under way."""
     # Both without underscore, though no part of the documented API: no other way leads from an IO manager's context to
     # the number of the attempt.
     step: Any = (
@@ -149,7 +148,7 @@ def _earlier_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[dg.
     ahead = [run]
     while ahead:
         each = ahead.pop()
-        is_retry = bool(each.tags.get(_RETRY_NUMBER_TAG))
+        is_retry = bool(each.tags.get(RETRY_NUMBER_TAG))
         parents = [each.parent_run_id] if is_retry and each.parent_run_id else []
         # A run that is re-executed inherits the tag, and begins anew.
         told = each.tags.get(CONTINUES_TAG, "") if is_retry or each.parent_run_id is None else ""
@@ -158,7 +157,7 @@ def _earlier_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[dg.
         for record in instance.get_run_records(dg.RunsFilter(run_ids=wanted)) if wanted else ():
             found[record.dagster_run.run_id] = record
             ahead.append(record.dagster_run)
-    while first.tags.get(_RETRY_NUMBER_TAG) and first.parent_run_id in found:
+    while first.tags.get(RETRY_NUMBER_TAG) and first.parent_run_id in found:
         first = found[first.parent_run_id].dagster_run
     newest_first = sorted(found, key=lambda run_id: found[run_id].create_timestamp, reverse=True)
     return first, tuple(newest_first)

@@ -116,12 +116,12 @@ class Facts:
         ]
 
     def first_heard_of(self, table: DueTable) -> datetime | None:
-        """When a table was first materialized."""
+        """Say when a table was first materialized."""
         records = self.instance.fetch_materializations(table.key, limit=1, ascending=True).records
         return _utc(records[0].timestamp) if records else None
 
     def commits(self, key: dg.AssetKey, days: Sequence[date]) -> dict[date, FirstCommit]:
-        """The first commit of each day that has one."""
+        """Find the first commit of each day that has one."""
         known = self._commits.setdefault(key, {})
         unknown = [day for day in days if day not in known]
         known.update(dict.fromkeys(unknown))

@@ -6,16 +6,18 @@ when a table is known. So whoever evaluates it, the sensor `sla` or a person in 
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
+from pydantic import TypeAdapter
 
 from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.delivery import span
-from pipeline_assets.rules.sla import Cause, Delivery, DeliveryStatus
+from pipeline_assets.rules.sla import Delivery, DeliveryStatus
 
 ON_TIME_CHECK = "on_time"
 CHECKED_DAYS = 30
@@ -29,7 +31,7 @@ _KNOWN_SINCE, _MISSES = "known_since", "misses"
 
 
 def now_utc() -> datetime:
-    """The clock, where nobody gives another."""
+    """Read the clock, where nobody gives another."""
     return datetime.now(UTC)
 
 
@@ -63,7 +65,7 @@ def on_time_check(
 
 @dataclass(frozen=True, slots=True)
 class OnTimeResult:
-    """What the check says of a table.
+    """What the check `on_time` says of a table.
 
     Args:
         others: the days that are not on time, ascending.
@@ -78,7 +80,7 @@ class OnTimeResult:
 
     @property
     def shown(self) -> list[Delivery]:
-        """The days that it names; only of what is new in them an evaluation is made."""
+        """Pick the days that it names; an evaluation is made only of what is new in them."""
         return [
             each
             for each in self.others
@@ -87,7 +89,7 @@ class OnTimeResult:
         ]
 
     def result(self) -> dict[str, Any]:
-        """As arguments of a check result."""
+        """Give the arguments of a check result."""
         shown = self.shown
         now_wrong = any(each.status in (DeliveryStatus.MISSING, DeliveryStatus.BROKEN) for each in shown)
         return {
@@ -115,7 +117,7 @@ class OnTimeResult:
 
 
 def line_of(table: DueTable, delivery: Delivery) -> str:
-    """One day in a sentence that stays true until the day's status changes."""
+    """Tell of one day in a sentence that stays true until the day's status changes."""
     at = delivery.deadline.astimezone(zone(table.due.timezone or "UTC")).strftime("%Y-%m-%d %H:%M")
     due = f"{table.name} {delivery.day}, due {at} {table.due.timezone},"
     if delivery.status is DeliveryStatus.WARNED:
@@ -128,7 +130,7 @@ def line_of(table: DueTable, delivery: Delivery) -> str:
 
 
 def checked_days(table: DueTable, now: datetime) -> tuple[date, date]:
-    """First and last day of the check: later ones are nobody's business yet."""
+    """Give first and last day of the check: later ones are nobody's business yet."""
     today = now.astimezone(zone(table.due.timezone or "UTC")).date()
     ended = [
         day
@@ -163,31 +165,20 @@ def said(instance: dg.DagsterInstance, table: DueTable) -> tuple[datetime | None
     return datetime.fromisoformat(str(since)), [from_json(table, each) for each in values]
 
 
+@cache
+def _adapter() -> TypeAdapter[Delivery]:
+    return TypeAdapter(Delivery)
+
+
 def as_json(miss: Delivery) -> dict[str, Any]:
-    """A miss as JSON; the rest follows from the due."""
-    return {
-        "day": miss.day.isoformat(),
-        "standing": str(miss.status),
-        "delivered": miss.delivered.isoformat() if miss.delivered else None,
-        "cause": str(miss.cause) if miss.cause else None,
-        "detail": miss.detail,
-        "run": miss.run_id,
-    }
+    """Give what is kept of a miss; the rest follows from the due."""
+    kept = _adapter().dump_python(miss, mode="json", include={"day", "delivered", "cause", "detail"})
+    return {**kept, "standing": miss.status.value, "run": miss.run_id}
 
 
-def from_json(table: DueTable, values: Mapping[str, Any]) -> Delivery:
-    """The miss that `as_json` wrote."""
-    day = date.fromisoformat(values["day"])
-    deadline = table.due.deadline(day)
-    delivered = datetime.fromisoformat(values["delivered"]) if values["delivered"] else None
-    return Delivery(
-        table.name,
-        day,
-        deadline,
-        DeliveryStatus(values["standing"]),
-        delivered=delivered,
-        late_seconds=(delivered - deadline).total_seconds() if delivered else None,
-        cause=Cause(values["cause"]) if values["cause"] else None,
-        detail=values["detail"],
-        run_id=values["run"],
-    )
+def from_json(table: DueTable, kept: Mapping[str, Any]) -> Delivery:
+    """Give the miss back, against the deadline that its day has now."""
+    deadline = table.due.deadline(date.fromisoformat(kept["day"]))
+    rest = {"table": table.name, "deadline": deadline, "status": kept["standing"], "run_id": kept["run"]}
+    miss = _adapter().validate_python({**kept, **rest})
+    return replace(miss, late_seconds=(miss.delivered - deadline).total_seconds()) if miss.delivered else miss

@@ -10,13 +10,10 @@ Belongs here: files, locks and the notes beside them. Does not: requests.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,16 +21,15 @@ from typing import Any, BinaryIO
 import xxhash
 
 from pipeline_assets.errors import LandingUnavailable
-from pipeline_assets.store.files import explained
+from pipeline_assets.store.files import explained, fsync, locked, replace_file
 from pipeline_assets.store.http.validators import ALGORITHMS, Validators
 
-LOCK_POLL_SECONDS = 0.02
 HASH_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A complete download."""
+    """A complete download on this machine."""
 
     path: Path
     stamp: tuple[int, int, int]
@@ -46,12 +42,12 @@ class Copy:
 
     @property
     def size_bytes(self) -> int:
-        """Of the file."""
+        """Give the size of the file."""
         return self.stamp[2]
 
 
 class DayCache:
-    """See the module.
+    """Keeps the local copy of one day's landing file.
 
     Args:
         folder: of this day and URL alone.
@@ -72,26 +68,17 @@ class DayCache:
         Raises:
             LandingUnavailable: somebody else is still at it after the time.
         """
-        with explained(f"the cache of landing files {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            deadline = time.monotonic() + wait_seconds
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        msg = (
-                            f"{self.path}: another process has been downloading it for more than {wait_seconds:g} s "
-                            f"(see `fuser {self.folder}`); run the day again later"
-                        )
-                        raise LandingUnavailable(msg) from None
-                time.sleep(LOCK_POLL_SECONDS)
+        with ExitStack() as stack:
+            with explained(f"the cache of landing files {self.folder}"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held = stack.enter_context(locked(self.folder, wait_seconds=wait_seconds))
+            if not held:
+                msg = (
+                    f"{self.path}: another process has been downloading it for more than {wait_seconds:g} s "
+                    f"(see `fuser {self.folder}`); run the day again later"
+                )
+                raise LandingUnavailable(msg)
             yield
-        finally:
-            os.close(descriptor)  # and with it the lock
 
     def copy(self) -> Copy | None:
         """The copy, if it is there and is the file that its notes speak of. Needs no lock."""
@@ -123,7 +110,7 @@ class DayCache:
             _write(self._partial_notes, validators.to_json())
 
     def drop(self) -> None:
-        """Forget what was begun."""
+        """Forget a download that was begun."""
         with explained(f"the cache of landing files {self.folder}"):
             self.partial_path.unlink(missing_ok=True)  # first: bytes without notes are not resumed
             self._partial_notes.unlink(missing_ok=True)
@@ -161,7 +148,7 @@ class DayCache:
                 kept = Copy(before.path, before.stamp, validators, content, before.fingerprint)
             else:
                 # The copy is trusted for as long as the server says that nothing changed, so it must be on the disk.
-                _fsync(self.partial_path)
+                fsync(self.partial_path)
                 self.partial_path.replace(self.path)
                 stamp = _stamp(self.path)
                 assert stamp is not None  # noqa: S101 - it was put there under the lock
@@ -203,14 +190,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, notes: Mapping[str, Any]) -> None:
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(notes))
-    aside.replace(path)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace_file(path, json.dumps(notes).encode(), aside="tmp")

@@ -32,7 +32,7 @@ _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_M
 
 
 class HttpClient:
-    """See the module.
+    """Sends the requests of a landing zone.
 
     Args:
         url: of each day.
@@ -102,7 +102,7 @@ class HttpClient:
             yield response
 
     def body(self, response: requests.Response, chunk_bytes: int) -> Iterator[bytes]:
-        """The body as it was sent, piece by piece, each as soon as it is here.
+        """Give the body as it was sent, piece by piece, each as soon as it is here.
 
         Raises:
             Interrupted: it was cut off; the words say how.
@@ -119,7 +119,7 @@ class HttpClient:
             yield chunk
 
     def about(self, day: date) -> str:
-        """The day and its URL, for the beginning of a message."""
+        """Name the day and its URL, for the beginning of a message."""
         return f"{day}: {self._url.shown(day)}"
 
     def _opened(self) -> requests.Session:

@@ -41,36 +41,36 @@ class DayUrl:
 
     @property
     def shown_template(self) -> str:
-        """The template without user, password and query."""
+        """Give the template without user, password and query."""
         return without_secrets(self._template)
 
     @property
     def identity(self) -> str:
-        """What tells this template from others, whoever asks: all of it but user and password."""
+        """Tell this template from others, whoever asks: by all of it but user and password."""
         query = self._template.partition("?")[2]
         return f"{self.shown_template}?{query}" if query else self.shown_template
 
     @property
     def has_password(self) -> bool:
-        """User or password stand in the URL."""
+        """True if user or password stand in the URL."""
         return "@" in urlsplit(self.of(_PROBES[0])).netloc
 
     @property
     def is_private(self) -> bool:
-        """What is sent cannot be read on the way: TLS, or it stays on this machine."""
+        """True if nobody reads what is sent on the way: TLS, or it stays on this machine."""
         parts = urlsplit(self.of(_PROBES[0]))
         return parts.scheme == "https" or _is_loopback(parts.hostname or "")
 
     def of(self, day: date) -> str:
-        """The day's URL, secrets included."""
+        """Give the day's URL, secrets included."""
         return self._formatted(day)
 
     def shown(self, day: date) -> str:
-        """The day's URL without user, password and query."""
+        """Give the day's URL without user, password and query."""
         return without_secrets(self.of(day))
 
     def file_name(self, day: date) -> str:
-        """The last part of the day's path."""
+        """Give the last part of the day's path."""
         return _file_name(urlsplit(self.of(day)))
 
     def _formatted(self, day: date) -> str:

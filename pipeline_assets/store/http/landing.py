@@ -111,7 +111,7 @@ class HttpLanding:
         return None
 
     def files(self, day: date) -> list[LandingFile]:
-        """The day's file, downloaded, or found unchanged since it was.
+        """Give the day's file, downloaded, or found unchanged since it was.
 
         Raises:
             LandingMissing: 404 or 410. A day without events needs an empty file: a wrong URL is no empty history.
@@ -128,7 +128,7 @@ class HttpLanding:
         return [LandingFile(self._name(day), copy.size_bytes, copy.stamp, opener_of(copy.path))]
 
     def unfinished(self, day: date) -> list[str]:  # noqa: ARG002 - other zones need the day
-        """None: what is being uploaded cannot be seen from here."""
+        """Give no names: what is being uploaded cannot be seen from here."""
         return []
 
     def check_complete(self, day: date, files: Sequence[LandingFile]) -> None:
@@ -141,7 +141,7 @@ class HttpLanding:
             self._listed(day, files)
 
     def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:
-        """What `look` says of the same content, 32 hex digits; of no files, what a folder without files has.
+        """Give what `look` says of the same content, 32 hex digits; of no files, what a folder without files has.
 
         Raises:
             LandingInProgress: as `check_complete`.
@@ -149,7 +149,7 @@ class HttpLanding:
         return self._listed(day, files).fingerprint if files else xxhash.xxh3_128_hexdigest(b"")
 
     def look(self, day: date, before: Look | None = None) -> Look:  # noqa: ARG002 - the headers tell more
-        """One request for the headers of the day's file.
+        """Ask for the headers of the day's file, in one request.
 
         The file is downloaded where they cannot tell: they changed and the length did not, which may be the same file
         delivered again; and each time if the server sends neither ETag, Last-Modified nor checksum.
@@ -213,7 +213,7 @@ class HttpLanding:
 
 
 def open_landing(landing: Path | str, *, cache: Path, token: str | None, retry_after: RetryAfter) -> Landing:
-    """The landing zone that a setting names: a folder, or the template of a URL.
+    """Open the landing zone that a setting names: a folder, or the template of a URL.
 
     Args:
         landing: a path is a folder, text is a template.

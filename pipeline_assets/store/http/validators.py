@@ -47,31 +47,31 @@ class Validators:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Validators:
-        """What `to_json` gave."""
+        """Read what `to_json` gave."""
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Give plain values that JSON has."""
         return asdict(self)
 
     @property
     def text(self) -> str:
-        """All of it but the age, to be compared."""
+        """Write all but the age as text, to be compared."""
         return repr(self.to_json() | {"age_seconds": None})
 
     @property
     def since(self) -> str | None:
-        """Last-Modified, if a change after this answer must have changed it: it counts in whole seconds."""
+        """Give Last-Modified if a change after this answer must have changed it: it counts in whole seconds."""
         return None if self.age_seconds is not None and self.age_seconds < 1 else self.last_modified
 
     @property
     def checksum(self) -> tuple[str, str] | None:
-        """Algorithm and hex digits of the checksum to verify with, if one was sent."""
+        """Give algorithm and hex digits of the checksum to verify with, if one was sent."""
         return next(((name, self.checksums[name]) for name in ALGORITHMS if name in self.checksums), None)
 
     @property
     def resume_condition(self) -> str | None:
-        """What to say in If-Range; None when nothing proves that a rest belongs to the same content.
+        """Give what to say in If-Range; None when nothing proves that a rest belongs to the same content.
 
         A date proves it only if the server says that the content is older (RFC 9110, 8.8.2.2).
         """
@@ -81,7 +81,7 @@ class Validators:
 
     @property
     def identity(self) -> str | None:
-        """Another identity, other content, as far as this answer tells; None if it tells nothing.
+        """Identify the content, as far as this answer tells; None if it tells nothing.
 
         An S3 ETag is an MD5 of the content for some uploads only, so no ETag is ever compared with the bytes.
         """
@@ -92,7 +92,7 @@ class Validators:
         return f"modified {self.last_modified} {self.size_bytes}" if self.last_modified else None
 
     def with_rest(self, rest: Validators) -> Validators:
-        """What this answer, which was cut off, and the one that goes on with it say together."""
+        """Join what this answer, which was cut off, and the one that goes on with it say."""
         checksums = {**rest.checksums, **self.checksums}
         return replace(self, size_bytes=self.size_bytes or rest.size_bytes, checksums=checksums)
 
@@ -122,7 +122,7 @@ def is_chunked(headers: Mapping[str, str]) -> bool:
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:
-    """When the answer was made, by the server's clock."""
+    """Say when the answer was made, by the server's clock."""
     return _date(headers.get("Date"))
 
 

@@ -68,7 +68,7 @@ def write_records(root: Path, partition: Partition, records: PartitionRecords) -
     """Put the records in the place of those before them. Nothing is judged by them yet, so they are not fsynced."""
     path = _path(root, partition)
     make_folder(path.parent)
-    replace_file(path, _adapter().dump_json(records), durable=False)
+    replace_file(path, _adapter().dump_json(records))
 
 
 def _path(root: Path, partition: Partition) -> Path:

@@ -31,6 +31,7 @@ from pipeline_assets.store.files import (
     digest_of,
     explained,
     fsync,
+    locked,
     make_folder,
     names_in,
     replace_file,
@@ -54,7 +55,6 @@ from pipeline_assets.store.protocol import (
 
 LOCK_WAIT_SECONDS = 30.0
 """A publish holds the lock for milliseconds; who waits this long waits for a process that was stopped."""
-LOCK_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +277,12 @@ class LocalStore:
             folder = self.root / "_staging" / table
             for path in (folder / name for name in names_in(folder) if name.endswith(".parquet")):
                 try:
-                    with path.open("rb") as file:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        path.unlink()
-                except (BlockingIOError, FileNotFoundError):
-                    continue  # alive, or just published
-                swept.append(str(path))
+                    with locked(path) as is_abandoned:
+                        if is_abandoned:  # else its writer is alive
+                            path.unlink()
+                            swept.append(str(path))
+                except FileNotFoundError:
+                    continue  # just published
         return swept
 
     def write_page(self, name: str, day: date, page: str) -> str:
@@ -294,7 +294,7 @@ class LocalStore:
         target = self.root / PAGES / page_path(name, day)
         with explained(f"the page {name} of {day}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(target, page.encode())
+            replace_file(target, page.encode(), durable=True)
         return str(target)
 
     def _path(self, partition: Partition) -> Path:
@@ -317,24 +317,14 @@ class LocalStore:
     def _locked(self, partition: Partition) -> Iterator[None]:
         folder = self.root / hive_path(partition)
         make_folder(folder)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            deadline = time.monotonic() + self._lock_wait_seconds
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        msg = (
-                            f"{partition}: locked by another process for more than {self._lock_wait_seconds:g} s "
-                            f"(see `fuser {folder}`). Nothing was changed; run it again."
-                        )
-                        raise StoreBusy(msg) from error
-                    time.sleep(LOCK_POLL_SECONDS)
+        with locked(folder, wait_seconds=self._lock_wait_seconds) as is_held:
+            if not is_held:
+                msg = (
+                    f"{partition}: locked by another process for more than {self._lock_wait_seconds:g} s "
+                    f"(see `fuser {folder}`). Nothing was changed; run it again."
+                )
+                raise StoreBusy(msg)
             yield
-        finally:
-            os.close(descriptor)  # and with it the lock
 
     def _replace(self, target: Path, staged: StagedFile, digest: str, seen: Seen, *, now_ns: int) -> bool:
         """Make the staged file the head, unless it is already; say which. The partition is locked."""

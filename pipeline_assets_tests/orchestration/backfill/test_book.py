@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,19 @@ def test_what_is_written_down_is_read_back(book: Book) -> None:
     assert (book.ids(), list(book.readable())) == ([], [])
     book.add(backfill("20260301-1", retries="20260228-1"))
     assert book.get("20260301-1") == backfill("20260301-1", retries="20260228-1")
+
+
+def test_a_file_that_was_written_before_files_had_a_format_is_read(book: Book) -> None:
+    book.add(backfill("20260301-1"))
+    file = book.folder / "20260301-1.json"
+    written = json.loads(file.read_text())
+    assert written.pop("format") == 1
+    file.write_text(json.dumps(written | {"begun_at": "2026-03-01T12:30:00+00:00"}))
+
+    assert book.get("20260301-1") == backfill("20260301-1")
+    file.write_text(json.dumps(written | {"format": 2}))
+    with pytest.raises(SettingsError, match=r"cannot be read as a backfill \(format: Input should be 1\)"):
+        book.get("20260301-1")
 
 
 def test_the_newest_is_first_and_no_more_are_read_than_asked_for(book: Book) -> None:

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -77,11 +77,9 @@ class Town:
             dg.AssetMaterialization(table, partition=key(number), metadata=metadata)
         )
 
-    def facts(
-        self, tables: Collection[str] | None = None, *, landing: Mapping[str, Landing] | None = None, **more: Any
-    ) -> Facts:
+    def facts(self, *, landing: Mapping[str, Landing] | None = None, **more: Any) -> Facts:
         zones = {"landing": self.zone} if landing is None else landing
-        return facts_in(self.lake, shop_of(self.zone), zones, tables, **more)
+        return facts_in(self.lake, shop_of(self.zone), zones, **more)
 
     def landed(self) -> dict[int, str | None]:
         """Digests of the source by the number of the day."""
@@ -95,11 +93,10 @@ def facts_in(
     lake: Lake,
     assets: list[Any],
     landing: Mapping[str, Landing] | None = None,
-    tables: Collection[str] | None = None,
     **more: Any,
 ) -> Facts:
     graph = dg.Definitions(assets).resolve_asset_graph()
-    return facts_of(lake.instance, graph, lake.store, landing or {}, tables, **more)
+    return facts_of(lake.instance, graph, lake.store, landing or {}, **more)
 
 
 @pytest.fixture
@@ -543,14 +540,13 @@ def test_a_restored_head_is_its_record_s(lake: Lake) -> None:
 
 
 def test_versions_of_the_code_are_those_of_now_and_days_end_yesterday(town: Town) -> None:
-    found = town.facts(held=[Partition("bad", day(0))])
+    found = town.facts()
     graph = dg.Definitions(shop_of(town.zone)).resolve_asset_graph()
 
     assert found.code_versions == {table: graph.get(dg.AssetKey(table)).code_version for table in ("bad", "counted")}, (
         "of leading tables"
     )
     assert found.last_days == last_days(graph)
-    assert set(found.held) == {Partition("bad", day(0))}
 
 
 def test_an_asset_without_a_code_version_has_none(lake: Lake) -> None:
@@ -559,26 +555,6 @@ def test_an_asset_without_a_code_version_has_none(lake: Lake) -> None:
         pass
 
     assert facts_in(lake, [plain]).code_versions == {}
-
-
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [
-        (["counted"], {"counted", "rows", "bad"}),
-        (["bad"], {"counted", "rows", "bad", "landing"}),
-        (["landing"], {"counted", "rows", "bad", "landing"}),
-    ],
-    ids=["counted", "bad", "landing"],
-)
-def test_only_what_the_tables_reach_and_read_is_looked_up(town: Town, asked: list[str], told: set[str]) -> None:
-    town.land(0)
-    town.run(0)
-    whole, part = town.facts(), town.facts(asked)
-
-    assert set(part.records) == told
-    assert part.last_days == whole.last_days
-    assert part.records == {table: whole.records[table] for table in told}
-    assert part.heads == {table: whole.heads[table] for table in told - {"landing"}}
 
 
 def test_equal_facts_are_equal(town: Town) -> None:

@@ -152,8 +152,6 @@ def test_ranges_that_differ_are_one_backfill_that_is_computed_upstream_first_and
     assert_upstream_first(shop.journal()[before:], numbers)
     assert told.status is DagsterBackfillStatus.SUCCEEDED
     assert (told.title, told.description) == ("100  of it", "a bug of *two* days")
-    assert told.ended_at is not None
-    assert told.began_at < told.ended_at
     assert {table: (each.total, each.done, each.failed) for table, each in told.tables.items()} == {
         table: (len(days), len(days), 0) for table, days in numbers.items()
     }

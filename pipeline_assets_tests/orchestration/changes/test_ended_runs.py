@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
+from pipeline_assets.errors import SettingsError
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book
 from pipeline_assets.orchestration.changes.upstream_sensor import PostponedRetry, RequestedRun, UpstreamCursor
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, RUN_KEY_TAG
@@ -324,7 +325,34 @@ def test_the_memory_survives_its_way_through_the_cursor() -> None:
     )
 
     assert UpstreamCursor.of_cursor(memory.to_cursor()) == memory
-    assert UpstreamCursor.of_cursor("") == UpstreamCursor.of_cursor(None) == UpstreamCursor()
+    assert UpstreamCursor.of_cursor("") == UpstreamCursor.of_cursor(None) == UpstreamCursor({}, set(), {}, [], {})
+
+
+def test_a_cursor_that_was_written_before_cursors_had_a_format_is_read() -> None:
+    text = (
+        '{"read":{"shop/a":7},"waiting":{"shop/a":["2026-01-01/2026-01-02"]},'
+        '"asked":{"key":[{"shop/a":{"2026-01-01":"want"}},2,6]},'
+        '"later":[[{"shop/a":{"2026-01-01":"want"}},"2026-01-02T03:04:05+00:00",1]],"refused":{}}'
+    )
+    first, second = (Partition("shop/a", date(2026, 1, number)) for number in (1, 2))
+    later = PostponedRetry({first: "want"}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), 1)
+
+    assert UpstreamCursor.of_cursor(text) == UpstreamCursor(
+        {"shop/a": 7}, {first, second}, {"key": RequestedRun({first: "want"}, 2, 6)}, [later], {}
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "7", '{"hints":0,"newest":null,"looks":{},"asked":[]}'])
+def test_a_cursor_of_somebody_else_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^upstream_sensor: its cursor cannot be read \(.*\)\. Reset it"):
+        UpstreamCursor.of_cursor(text)
+
+
+@pytest.mark.parametrize("waiting", ['["shop/a"]', '{"shop/a": "2026-01-01"}', '{"shop/a": ["today"]}', "null"])
+def test_a_cursor_that_was_edited_badly_is_refused(waiting: str) -> None:
+    text = f'{{"read":{{}},"waiting":{waiting},"asked":{{}},"later":[],"refused":{{}}}}'
+    with pytest.raises(SettingsError, match=r"upstream_sensor: its cursor cannot be read \("):
+        UpstreamCursor.of_cursor(text)
 
 
 def backfill_of(shop: Sensed, lake: Lake, assets: Sequence[str], days: Mapping[str, int]) -> PartitionBackfill:
