@@ -5,6 +5,7 @@ Grouped by what a handler would do. `kind` is stable: alerts, retry rules and ex
     PipelineError
     |   somebody must change something, running again does not help
     |-- SettingsError           kind "settings"            an environment variable, an option, a file name
+    |-- PlanOutdated            kind "plan_outdated"       a plan that would say another thing if it were made now
     |-- SourceError             kind "source"              the SELECT of a source
     |-- LandingError            kind "landing"             a landing file that cannot be read
     |   `-- LandingMissing      kind "landing_missing"     a landing file that the server does not have
@@ -38,6 +39,12 @@ class SettingsError(PipelineError):
     """A setting, an option or a file name that cannot be used as given."""
 
     kind = "settings"
+
+
+class PlanOutdated(PipelineError):
+    """Since a plan was made, something that it speaks of moved. The message is a line for each."""
+
+    kind = "plan_outdated"
 
 
 class SourceError(PipelineError):
