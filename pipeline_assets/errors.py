@@ -6,6 +6,7 @@ on it.
     PipelineError
     |-- MustChange                  somebody must change something, running again does not help
     |   |-- SettingsError           kind "settings"            an environment variable, an option, a file name
+    |   |-- PlanOutdated            kind "plan_outdated"       a plan that would say another thing if it were made now
     |   |-- DefinitionError         kind "definition"          a file that does not make a table
     |   |-- SourceError             kind "source"              the SELECT of a source
     |   |-- LandingError            kind "landing"             a landing file that cannot be read
@@ -23,7 +24,8 @@ on it.
     |   |-- StoreBusy               kind "busy"                a lock that was not free in time
     |   `-- WorkerDied              kind "worker_died"         a process that carried out runs of a backfill is gone
     `-- Unknown                     whether it was done is not known: look before it is asked for again
-        `-- NoAnswer                kind "no_answer"           a Dagster webserver that gave no answer
+        |-- NoAnswer                kind "no_answer"           a Dagster webserver that gave no answer
+        `-- WatchLost               kind "watch_lost"          a webserver that stopped answering; Dagster goes on
 """
 
 from __future__ import annotations
@@ -61,6 +63,12 @@ class DefinitionError(MustChange):
     """A file that is to hold a table cannot be imported, or what it defines does not fit the other tables."""
 
     kind = "definition"
+
+
+class PlanOutdated(MustChange):
+    """Since a plan was made, something that it speaks of moved. The message is a line for each."""
+
+    kind = "plan_outdated"
 
 
 class SourceError(MustChange):
@@ -160,6 +168,12 @@ class NoAnswer(Unknown):
     """A Dagster webserver was asked, and did not answer."""
 
     kind = "no_answer"
+
+
+class WatchLost(Unknown):
+    """The webserver does not answer any more; Dagster goes on with what was launched."""
+
+    kind = "watch_lost"
 
 
 def unreadable(error: Exception) -> str:

@@ -20,6 +20,7 @@ import pytest
 import xxhash
 
 from pipeline_assets import cli
+from pipeline_assets.cli.main import COMMANDS, load_command
 from pipeline_assets.demo import write_days
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.support.homes import new_home
@@ -330,3 +331,28 @@ def test_ctrl_c_in_the_middle_keeps_what_was_committed_and_the_same_command_goes
     finished = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert not list((home / "lake" / "_staging").rglob("*.parquet"))
+
+
+def test_the_help_of_all_commands_and_a_typing_error_import_nothing_heavy() -> None:
+    code = (
+        "import sys, pipeline_assets.cli\n"
+        "try: pipeline_assets.cli.main()\n"
+        "finally: print(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    for argument, status in (("--help", 0), ("pln", 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, argument], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status, done.stderr
+        imported = set(done.stderr.splitlines())
+        assert "pipeline_assets.cli.main" in imported
+        assert imported & {"dagster", "pandas", "pyarrow", "pydantic", "requests", "rich"} == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_all_commands_says_of_each_what_its_own_help_begins_with(name: str) -> None:
+    command, listed = load_command(name), cli.cli.commands[name]
+    assert command.name == name
+    assert listed.help == (command.help or "").split("\n\n")[0].replace("\n", " ")
+    assert listed.get_short_help_str(10**6) == command.get_short_help_str(10**6)

@@ -1,24 +1,23 @@
-"""The commands backfill and retry: show what is to be done, ask, and do it."""
+"""The commands backfill, retry, backfills and cancel: show what is to be done, ask, do it, and how far it is."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline_assets.cli.context import EXIT_INTERRUPTED, GivenPath
-from pipeline_assets.cli.execution import book_of, end_carrying_out, list_failures, print_json, summary
-from pipeline_assets.cli.options import FORMAT, given_options, plan_options
-from pipeline_assets.cli.plan import DAYS_PER_RUN
-from pipeline_assets.cli.project import Project, check_current, open_project, read_plan, show_plan
+from pipeline_assets.cli.execution import end_carrying_out, list_failures, print_json, summary_as_json
+from pipeline_assets.cli.main import EXIT_INTERRUPTED
+from pipeline_assets.cli.options import FORMAT, GivenPath, ask_of, given_options, plan_options
+from pipeline_assets.cli.plan import DAYS_PER_RUN, read_plan, show_plan
+from pipeline_assets.cli.project import Project, open_project
+from pipeline_assets.console import console, grid, stderr
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration.backfill.book import Backfill, Book
-from pipeline_assets.rules.plan_file import PlanFile
+from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, IN_PROCESS, Backfill
 
 PARALLEL = 1
 
@@ -52,32 +51,32 @@ def backfill(
 
     Exit status: 0 all done; 1 partitions failed; 2 a wrong option; 3 the plan is outdated; 130 stopped.
     """
-    from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, IN_PROCESS
-    from pipeline_assets.rules.plan_file import PlanFile, digest_of
-
     sized = {"--days-per-run": days_per_run, "--parallel": parallel}
     _check_combination(plan_file, given_options(asked), resume=resume, backfill_id=backfill_id, there=there)
     if there:
         _check_not_sized(sized)
     with open_project() as project:
         project.store.check_writable()
-        book = book_of(project)
+        backfills = project.backfills
         if resume:
-            begun = _to_resume(project, book, backfill_id)
+            begun = backfills.resumable(backfill_id)
             if begun.where == IN_DAGSTER:
                 _check_not_sized(sized)
             begun = replace(begun, days_per_run=days_per_run or begun.days_per_run, parallel=parallel or begun.parallel)
-            end_carrying_out(project, book, begun, form)
+            end_carrying_out(project, begun, form)
             return
-        now = datetime.now(UTC)
         if plan_file is None:
-            planned = project.asked(asked)
-            file = PlanFile(planned, now, digest_of(planned))
+            file = backfills.plan(ask_of(project, asked))
         else:
             file = read_plan(plan_file)
-            check_current(project, file, plan_file)
-        begun = _drafted(file, now, IN_DAGSTER if there else IN_PROCESS, days_per_run, parallel)
-        _begin(project, book, begun, form, yes=yes)
+            backfills.check_current(file, name=str(plan_file))
+        begun = backfills.draft(
+            file,
+            where=IN_DAGSTER if there else IN_PROCESS,
+            days_per_run=days_per_run or DAYS_PER_RUN,
+            parallel=parallel or PARALLEL,
+        )
+        _begin(project, begun, form, yes=yes)
 
 
 @click.command()
@@ -91,93 +90,67 @@ def retry(backfill_id: str, *, yes: bool, form: str) -> None:
 
     Exit status: as `pipeline backfill`.
     """
-    from pipeline_assets.orchestration.backfill.progress import BackfillStatus, progress_of, status_of
-    from pipeline_assets.rules.backfill import only
-    from pipeline_assets.rules.dispatch import held_by
-    from pipeline_assets.rules.plan_file import PlanFile, digest_of
-
     with open_project() as project:
         project.store.check_writable()
-        book = book_of(project)
-        before = book.get(backfill_id)
-        progress = progress_of(project.instance, project.graph, before)
-        status = status_of(project.instance, book, before, progress)
-        if status is BackfillStatus.RUNNING:
-            msg = f"backfill {before.backfill_id} is running; retry what failed of it when it has ended"
-            raise SettingsError(msg)
-        if not progress.failed:
-            msg = f"nothing of backfill {before.backfill_id} failed: it is {status.value}"
-            raise SettingsError(msg)
-        taken = {*progress.failed, *held_by(project.graph, progress.failed, progress.left)}
-        planned = only(before.file.plan, taken)
-        present = project.code_versions()
-        planned = replace(planned, code_versions={lead: present[lead] for lead in planned.order if lead in present})
-        now = datetime.now(UTC)
-        file = PlanFile(planned, now, digest_of(planned))
-        begun = replace(
-            _drafted(file, now, before.where, before.days_per_run, before.parallel), retries=before.backfill_id
-        )
+        before = project.backfills.book.get(backfill_id)
+        begun = project.backfills.draft_retry(before)
         if form == "text":
-            list_failures(summary(project, book, before)["failures"])
-        _begin(project, book, begun, form, yes=yes)
+            list_failures(summary_as_json(project.backfills.summary(before))["failures"])
+        _begin(project, begun, form, yes=yes)
 
 
-def _begin(project: Project, book: Book, begun: Backfill, form: str, *, yes: bool) -> None:
-    from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
-    from pipeline_assets.orchestration.backfill.webserver import RunningDagster
-
-    planned = begun.file.plan
-    show_plan(planned, runs=_runs(project, begun), on_stderr=form == "json")
-    if not planned.partitions():
-        if form == "json":
-            print_json({**summary(project, book, begun), "backfill_id": None, "took_seconds": 0.0})
+@click.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many to list.")
+@FORMAT
+def backfills(limit: int, form: str) -> None:
+    """List backfills, the newest first, and how far each is."""
+    with open_project() as project:
+        begun = project.backfills.book.readable(limit, unreadable=stderr.print)
+        listed = [summary_as_json(project.backfills.summary(each)) for each in begun]
+    if form == "json":
+        print_json(listed)
         return
-    if begun.where == IN_DAGSTER:
-        RunningDagster(project.settings.dagster_url).backfills(limit=1)  # before it is written down as begun
+    if not listed:
+        console.print("No backfill was begun with `pipeline backfill` yet.")
+        return
+    names = ("id", "state", "done", "failed", "left", "what", "reason")
+    console.print(grid(names, [_row(each) for each in listed], unbroken=3), markup=False)
+
+
+@click.command()
+@click.argument("backfill_id")
+def cancel(backfill_id: str) -> None:
+    """Cancel a backfill, for good: nothing of it starts afterwards. What was committed stays."""
+    with open_project() as project, console.status("waiting for the partition in hand"):
+        backfill = project.backfills.cancel(backfill_id)
+    console.print(f"Backfill {backfill.backfill_id} is cancelled; what it had committed stays.")
+
+
+def _begin(project: Project, begun: Backfill, form: str, *, yes: bool) -> None:
+    backfills = project.backfills
+    show_plan(begun.file.plan, runs=backfills.runs(begun), on_stderr=form == "json")
+    if not begun.file.plan.partitions():
+        if form == "json":
+            print_json({**summary_as_json(backfills.summary(begun)), "backfill_id": None, "took_seconds": 0.0})
+        return
+    backfills.check_dagster(begun)  # before it is written down as begun
     _confirm(yes=yes)
-    book.add(begun)
-    end_carrying_out(project, book, begun, form)
+    backfills.book.add(begun)
+    end_carrying_out(project, begun, form)
 
 
-def _drafted(file: PlanFile, now: datetime, where: str, days_per_run: int | None, parallel: int | None) -> Backfill:
-    from pipeline_assets.orchestration.backfill.book import Backfill, new_id
-
-    return Backfill(new_id(now), now, where, days_per_run or DAYS_PER_RUN, parallel or PARALLEL, file)
-
-
-def _runs(project: Project, begun: Backfill) -> int | None:
-    from pipeline_assets.orchestration.backfill.book import IN_DAGSTER
-    from pipeline_assets.rules.backfill import chunks
-
-    if begun.where == IN_DAGSTER:
-        return None
-    return len(chunks(project.graph, begun.file.plan, days_per_run=begun.days_per_run))
-
-
-def _to_resume(project: Project, book: Book, backfill_id: str | None) -> Backfill:
-    """The one of that id, or the newest that has something left.
-
-    Raises:
-        SettingsError: there is none, or it was cancelled.
-    """
-    from pipeline_assets.orchestration.backfill.progress import BackfillStatus, progress_of, status_of
-
-    if backfill_id is not None:
-        begun = book.get(backfill_id)
-        if book.is_cancelled(begun.backfill_id):
-            msg = f"backfill {begun.backfill_id} was cancelled, for good; plan anew for what it had left"
-            raise SettingsError(msg)
-        return begun
-    taken_up = set[str | None]()  # by a later `pipeline retry`
-    for each in book.readable():
-        status = status_of(project.instance, book, each, progress_of(project.instance, project.graph, each))
-        is_open = status not in (BackfillStatus.DONE, BackfillStatus.CANCELLED)
-        if is_open and not taken_up.intersection((each.backfill_id, each.retries)):
-            return each
-        if each.retries is not None:
-            taken_up.add(each.retries)
-    msg = "there is no backfill to go on with; `pipeline backfills` lists what there was"
-    raise SettingsError(msg)
+def _row(told: Mapping[str, Any]) -> list[object]:
+    where = " by Dagster" if told["where"] == "dagster" else ""
+    what = f"retry of {told['retries']}" if told["retries"] else f"{told['mode']}{where}"
+    return [
+        told["backfill_id"],
+        told["state"],
+        f"{told['done']:,} of {told['planned']:,}",
+        told["failed"],
+        told["left"],
+        what,
+        told["reason"],
+    ]
 
 
 def _confirm(*, yes: bool) -> None:

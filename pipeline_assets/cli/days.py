@@ -7,9 +7,25 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
+import dagster as dg
 
-from pipeline_assets.cli.context import DAY, EXIT_FAILED, key_named, load_project, opened_instance, range_of
+from pipeline_assets.cli.main import EXIT_FAILED
+from pipeline_assets.cli.options import DAY
+from pipeline_assets.cli.project import key_named, load_project, opened_instance, range_of
+from pipeline_assets.console import RunView, console, stderr
+from pipeline_assets.demo import write_days
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.orchestration.finished_days import listening
+from pipeline_assets.orchestration.process import (
+    execute,
+    failures_of,
+    plan_range,
+    selected_keys,
+    warnings_of,
+    was_interrupted,
+)
+from pipeline_assets.partition import Partition, days_between
+from pipeline_assets.settings import load_settings
 
 
 @click.command()
@@ -18,11 +34,6 @@ from pipeline_assets.errors import SettingsError
 @click.option("--seed", default=20260101, show_default=True, type=click.IntRange(0), help="Another seed, another shop.")
 def demo(days: int, until: datetime | None, seed: int) -> None:
     """Fill the landing zone with the events of a made-up shop."""
-    from pipeline_assets.console import console
-    from pipeline_assets.demo import write_days
-    from pipeline_assets.partition import days_between
-    from pipeline_assets.settings import load_settings
-
     settings = load_settings()
     if not isinstance(settings.landing, Path):
         msg = "PIPELINE_LANDING is a URL; demo data is written to a folder. Unset it, or name a folder"
@@ -52,18 +63,6 @@ def run(first: datetime | None, last: datetime | None, select: str | None) -> No
     Days outside the range that exist already and are made from days of the range, late arrivals and trailing windows
     included, are computed again.
     """
-    from pipeline_assets.console import RunView, console, stderr
-    from pipeline_assets.orchestration.finished_days import listening
-    from pipeline_assets.orchestration.process import (
-        execute,
-        failures_of,
-        plan_range,
-        selected_keys,
-        warnings_of,
-        was_interrupted,
-    )
-    from pipeline_assets.partition import days_between
-
     settings, store, defs = load_project()
     store.check_writable()
     begin, end = range_of(settings, first, last)
@@ -105,11 +104,6 @@ def run(first: datetime | None, last: datetime | None, select: str | None) -> No
 @click.argument("digest")
 def restore(table: str, day: datetime, digest: str) -> None:
     """Publish a replaced commit of a partition again."""
-    import dagster as dg
-
-    from pipeline_assets.console import console
-    from pipeline_assets.partition import Partition
-
     _, store, defs = load_project()
     key = key_named(defs, table)
     published = store.restore(Partition(table, day.date()), digest)

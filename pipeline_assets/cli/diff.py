@@ -9,10 +9,17 @@ from pathlib import Path
 
 import click
 
-from pipeline_assets.cli.context import DAY, EXIT_FAILED, GivenPath, load_project
+from pipeline_assets.cli.main import EXIT_FAILED
+from pipeline_assets.cli.options import DAY, GivenPath
+from pipeline_assets.cli.project import load_project
+from pipeline_assets.console import console, grid
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.orchestration.partition.table_keys import keys_of
+from pipeline_assets.report import lake_diff as words
+from pipeline_assets.report.lake_diff import lake_diff_markdown
+from pipeline_assets.report.lake_diff_json import lake_diff_json
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.compare import TableDiff
+from pipeline_assets.store.compare import TableDiff, compare_lakes, open_lake
 
 
 @click.command()
@@ -49,10 +56,6 @@ def diff(  # noqa: PLR0917 - click hands options over by name
     Exit status: 0; 1 if more differs than --max-changed-rows or --max-changed-share allow; 2 if a lake, a table or an
     option is wrong.
     """
-    from pipeline_assets.orchestration.partition.table_keys import keys_of
-    from pipeline_assets.rules.tolerance import Tolerance
-    from pipeline_assets.store.compare import compare_lakes, open_lake
-
     if first and last and first > last:
         msg = f"--from {first.date()} is after --to {last.date()}"
         raise SettingsError(msg)
@@ -70,12 +73,8 @@ def diff(  # noqa: PLR0917 - click hands options over by name
     if form == "table":
         show_diff(base, other, tables, tolerance)
     elif form == "json":
-        from pipeline_assets.report.lake_diff_json import lake_diff_json
-
         click.echo(lake_diff_json(str(base), str(other), tables, tolerance).encode())
     else:
-        from pipeline_assets.report.lake_diff import lake_diff_markdown
-
         click.echo(lake_diff_markdown(str(base), str(other), tables, tolerance).encode())
     if any(tolerance.is_exceeded(each.differing, each.differing_share) for each in tables):
         sys.exit(EXIT_FAILED)
@@ -83,9 +82,6 @@ def diff(  # noqa: PLR0917 - click hands options over by name
 
 def show_diff(base: Path, other: Path, tables: Sequence[TableDiff], tolerance: Tolerance) -> None:
     """Print the comparison as tables."""
-    from pipeline_assets.console import console, grid
-    from pipeline_assets.report import lake_diff as words
-
     console.print(f"{words.headline(tables)}\nbase:  {base}\nother: {other}", markup=False)
     found = words.overview(tables)
     console.print(grid(found.names, found.rows), markup=False)

@@ -8,10 +8,15 @@ from typing import Any
 
 import click
 
-from pipeline_assets.cli.context import DAY, key_named, load_project, opened_instance
+from pipeline_assets.cli.options import DAY
+from pipeline_assets.cli.project import key_named, load_project, opened_instance
+from pipeline_assets.console import console, grid
 from pipeline_assets.errors import PartitionMissing
+from pipeline_assets.orchestration.changes.why import explain
+from pipeline_assets.orchestration.process import records_of
 from pipeline_assets.partition import Partition
 from pipeline_assets.store import Store
+from pipeline_assets.store.parquet import read_table, row_count
 
 PREVIEW_ROWS = 5
 
@@ -22,9 +27,6 @@ PREVIEW_ROWS = 5
 @click.option("--last", "limit", default=14, show_default=True, type=click.IntRange(1), help="How many days to list.")
 def show(table: str, day: datetime | None, limit: int) -> None:
     """Print the head, history and row accounting of a table."""
-    from pipeline_assets.orchestration.process import records_of
-    from pipeline_assets.partition import Partition
-
     _, store, defs = load_project()
     key = key_named(defs, table)
     days = list(store.heads(table))
@@ -43,10 +45,6 @@ def show(table: str, day: datetime | None, limit: int) -> None:
 def _show_days(
     store: Store, table: str, days: list[date], records: Mapping[date, Mapping[str, Any]], limit: int
 ) -> None:
-    from pipeline_assets.console import console, grid
-    from pipeline_assets.partition import Partition
-    from pipeline_assets.store.parquet import row_count
-
     counts = [
         name for name in ("rows_read", "rows_duplicate", "rows_rejected") if name in next(iter(records.values()), {})
     ]
@@ -68,9 +66,6 @@ def _show_days(
 
 
 def _show_partition(store: Store, partition: Partition, record: Mapping[str, Any]) -> None:
-    from pipeline_assets.console import console, grid
-    from pipeline_assets.store.parquet import read_table, row_count
-
     pinned = store.open(partition)
     if pinned is None:
         days = list(store.heads(partition.table))
@@ -109,9 +104,6 @@ def _show_partition(store: Store, partition: Partition, record: Mapping[str, Any
 @click.argument("day", type=DAY)
 def why(table: str, day: datetime) -> None:
     """Say why a partition was, or was not, computed again, and what it was made from."""
-    from pipeline_assets.console import console, grid
-    from pipeline_assets.orchestration.changes.why import explain
-
     _, _, defs = load_project()
     with opened_instance() as instance:
         found = explain(instance, defs, table, day.date())
@@ -148,10 +140,6 @@ def _since(read: str | None, now: str | None, *, rewritten: bool) -> str:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many rows to list.")
 def rejects(day: datetime | None, limit: int) -> None:
     """Print rejected rows with their reasons."""
-    from pipeline_assets.console import console, grid
-    from pipeline_assets.partition import Partition
-    from pipeline_assets.store.parquet import read_table
-
     _, store, _ = load_project()
     table = "rejected_events"
     days = [day.date()] if day else list(store.heads(table))

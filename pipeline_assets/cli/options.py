@@ -1,22 +1,24 @@
-"""The options that say what a backfill is wanted for, and what they mean."""
+"""Options that several commands take: days, paths, formats, and what a backfill is wanted for."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
-import dagster as dg
 
-from pipeline_assets.cli.context import DAY, checked_range
+from pipeline_assets.cli.project import Project, checked_range
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.rules.backfill import Ask, Mode
-from pipeline_assets.rules.graph import Graph
+from pipeline_assets.orchestration.process import selected_keys
+from pipeline_assets.rules.backfill import Ask, Mode, stretches_of
 from pipeline_assets.settings import Settings
 
-MODES = ("full", "incremental", "selective", "stale", "missing", "failed")
-FORCED_MODES = ("full", "incremental", "selective")
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+MODES = tuple(mode.value for mode in Mode)
+FORCED_MODES = (Mode.FULL, Mode.INCREMENTAL, Mode.SELECTIVE)
 FORMAT = click.option(
     "--format",
     "form",
@@ -27,8 +29,19 @@ FORMAT = click.option(
 )
 
 
+class GivenPath(click.Path):
+    """A path as it was given: relative to the folder that the command was given in, which the group leaves."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Make it absolute, unless that folder is gone."""
+        given_in = ctx.find_root().obj if ctx else None
+        return super().convert(Path(given_in or "", value), param, ctx)
+
+
 def plan_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options."""
+    """Add the options that say what a backfill is wanted for."""
     options = [
         click.option(
             "--mode",
@@ -48,42 +61,38 @@ def plan_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given_options(asked: Mapping[str, Any]) -> list[str]:
-    """The names of those that were given, with whatever value."""
+    """Name those of `plan_options` that were given, with whatever value."""
     names = {"first": "from", "last": "to"}
     return [f"--{names.get(name, name)}" for name, value in asked.items() if value not in (None, False, ())]
 
 
-def ask_of(settings: Settings, defs: dg.Definitions, graph: Graph, asked: Mapping[str, Any]) -> Ask:
-    """What the options mean.
+def ask_of(project: Project, asked: Mapping[str, Any]) -> Ask:
+    """Read what `plan_options` say.
 
     Raises:
         SettingsError: they contradict each other, or the project.
     """
-    from pipeline_assets.rules.backfill import Ask, stretches_of
-
     mode = _mode(asked)
-    tables = _tables(defs, graph, asked["select"])
-    spans = _spans(settings, asked)
+    tables = _tables(project, asked["select"])
+    spans = _spans(project.settings, asked)
     reason = (asked["reason"] or "").strip()
-    if mode.value == "selective" and not reason:
+    if mode is Mode.SELECTIVE and not reason:
         msg = "a selective backfill needs --reason: it is what people find beside its runs later"
         raise SettingsError(msg)
     return Ask(mode, tables, tuple(stretches_of(spans)), reason, asked["force"])
 
 
 def _mode(asked: Mapping[str, Any]) -> Mode:
-    from pipeline_assets.rules.backfill import Mode
-
     by_range = asked["first"] or asked["last"]
     if asked["days"] and by_range:
         msg = "--days and --from/--to are two ways to say the same; use one of them"
         raise SettingsError(msg)
     given = bool(by_range or asked["days"])
-    mode = Mode(asked["mode"] or ("selective" if given else "incremental"))
+    mode = Mode(asked["mode"] or (Mode.SELECTIVE if given else Mode.INCREMENTAL))
     if mode is Mode.SELECTIVE and not given:
         msg = "--mode selective needs its days: --from and --to, or --days. --mode full takes all history"
         raise SettingsError(msg)
-    if asked["force"] and mode.value not in FORCED_MODES:
+    if asked["force"] and mode not in FORCED_MODES:
         msg = (
             f"--force computes what did not change, and --mode {mode.value} looks for none of that; --force goes with "
             f"--mode {', '.join(FORCED_MODES)}"
@@ -92,15 +101,14 @@ def _mode(asked: Mapping[str, Any]) -> Mode:
     return mode
 
 
-def _tables(defs: dg.Definitions, graph: Graph, select: str | None) -> tuple[str, ...]:
+def _tables(project: Project, select: str | None) -> tuple[str, ...]:
     """Leading ones, upstream first."""
-    from pipeline_assets.orchestration.process import selected_keys
-
+    graph = project.backfills.graph
     daily = [table for table in graph.tables if table not in graph.sources]
     if select is not None and not select.strip():
         msg = f"--select is empty. Daily tables: {', '.join(daily)}"
         raise SettingsError(msg)
-    selected = {key.to_user_string() for key in selected_keys(defs, select)}
+    selected = {key.to_user_string() for key in selected_keys(project.defs, select)}
     leads = tuple(dict.fromkeys(graph.lead(table) for table in daily if table in selected))
     if not leads:
         msg = f"--select {select} selects no table that is computed by days. Daily tables: {', '.join(daily)}"

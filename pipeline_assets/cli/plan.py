@@ -1,18 +1,22 @@
-"""The command plan: what a backfill would do, and why."""
+"""The command plan: what a backfill would do, and why; and plans as files and on a screen."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline_assets.cli.context import DAY, GivenPath, checked_range, key_named
-from pipeline_assets.cli.options import FORMAT, plan_options
-from pipeline_assets.cli.project import Project, open_project, show_plan, write_plan
+from pipeline_assets.cli.options import DAY, FORMAT, GivenPath, ask_of, plan_options
+from pipeline_assets.cli.project import Project, checked_range, key_named, open_project
+from pipeline_assets.console import console, grid, stderr
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.partition import Partition
+from pipeline_assets.report import plan_words
+from pipeline_assets.rules.backfill import Plan, chunks
+from pipeline_assets.rules.plan_file import PlanFile, entry_as_json, of_text, to_text
 
 DAYS_PER_RUN = 30
 
@@ -28,44 +32,85 @@ def plan(out: Path | None, explain: tuple[str, datetime] | None, days_per_run: i
 
     Exit status: 0, whether there is something to do or not; 2 a wrong option.
     """
-    from pipeline_assets.console import console, stderr
-    from pipeline_assets.partition import Partition
-    from pipeline_assets.report.plan_words import explained
-    from pipeline_assets.rules.backfill import chunks
-    from pipeline_assets.rules.plan_file import entry_as_json, to_text
-
     with open_project() as project:
-        if explain is not None:
-            _check_partition(project, explain[0], explain[1].date())
-        planned = project.asked(asked)
-        text = to_text(planned, planned_at=datetime.now(UTC))
-        if out is not None:
-            write_plan(out, text)
-            stderr.print(f"Written to {out}: `pipeline backfill {out}` carries it out.", markup=False)
-        if explain is None:
-            if form == "json":
-                click.echo(text, nl=False)
-            else:
-                runs = len(chunks(project.graph, planned, days_per_run=days_per_run))
-                show_plan(planned, runs=runs, on_stderr=False)
-            return
-        table, day = explain[0], explain[1].date()
-        lead = project.graph.lead(table)
-        sentences = explained(planned, Partition(lead, day))
-        if lead != table:
-            sentences.insert(0, f"{table} is computed together with {lead}.")
-        if form == "json":
-            entry = planned.entries.get(lead, {}).get(day)
-            told = {"table": table, "day": str(day), **entry_as_json(entry), "explained": sentences}
-            click.echo(json.dumps(told, indent=1))
-        else:
-            console.print("\n".join(sentences), markup=False)
+        partition = explain and _partition_named(project, explain[0], explain[1].date())
+        file = project.backfills.plan(ask_of(project, asked))
+        graph = project.backfills.graph
+    text = to_text(file.plan, planned_at=file.planned_at)
+    if out is not None:
+        _write_plan(out, text)
+        stderr.print(f"Written to {out}: `pipeline backfill {out}` carries it out.", markup=False)
+    if partition is not None:
+        _show_explained(file.plan, partition, graph.lead(partition.table), form)
+    elif form == "json":
+        click.echo(text, nl=False)
+    else:
+        show_plan(file.plan, runs=len(chunks(graph, file.plan, days_per_run=days_per_run)), on_stderr=False)
 
 
-def _check_partition(project: Project, table: str, day: date) -> None:
+def show_plan(planned: Plan, *, runs: int | None, on_stderr: bool) -> None:
+    """Print what happens to which days of each table, how far each is, and the sums.
+
+    Args:
+        runs: that it takes; None if Dagster's daemon decides.
+    """
+    out = stderr if on_stderr else console
+    out.print(f"{plan_words.headline(planned)}.", markup=False)
+    if rows := plan_words.rows(planned):
+        out.print(grid(plan_words.COLUMNS, rows, unbroken=3), markup=False)
+    if progress := plan_words.progress_rows(planned):
+        out.print(grid(plan_words.PROGRESS_COLUMNS, progress), markup=False)
+    for sentence in plan_words.sums(planned, runs=runs):
+        out.print(sentence, markup=False)
+
+
+def read_plan(path: Path) -> PlanFile:
+    """Read a plan that `pipeline plan --out` wrote.
+
+    Raises:
+        SettingsError: it cannot be read, or is not one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        msg = f"there is no file {path}; `pipeline plan --out {path}` writes one"
+        raise SettingsError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path} is no text in UTF-8 ({error}); a plan is written by `pipeline plan --out FILE`"
+        raise SettingsError(msg) from error
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}"
+        raise SettingsError(msg) from error
+    return of_text(text, name=str(path))
+
+
+def _write_plan(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        msg = f"--out {path}: {error.strerror}; the plan was not written"
+        raise SettingsError(msg) from error
+
+
+def _partition_named(project: Project, table: str, day: date) -> Partition:
     key_named(project.defs, table)
-    if table not in project.graph.tables or table in project.graph.sources:
-        daily = ", ".join(each for each in project.graph.tables if each not in project.graph.sources)
+    graph = project.backfills.graph
+    if table not in graph.tables or table in graph.sources:
+        daily = ", ".join(each for each in graph.tables if each not in graph.sources)
         msg = f"{table} is not computed by days, so no plan holds it; daily tables: {daily}"
         raise SettingsError(msg)
     checked_range(project.settings, day, day, given=f"--explain {table} {day}")
+    return Partition(table, day)
+
+
+def _show_explained(planned: Plan, partition: Partition, lead: str, form: str) -> None:
+    table, day = partition
+    sentences = plan_words.explained(planned, Partition(lead, day))
+    if lead != table:
+        sentences.insert(0, f"{table} is computed together with {lead}.")
+    if form == "json":
+        entry = planned.entries.get(lead, {}).get(day)
+        told = {"table": table, "day": str(day), **entry_as_json(entry), "explained": sentences}
+        click.echo(json.dumps(told, indent=1))
+    else:
+        console.print("\n".join(sentences), markup=False)

@@ -6,7 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import click
 
-from pipeline_assets.cli.context import DAY, checked_range, load_project, opened_instance
+from pipeline_assets.cli.options import DAY
+from pipeline_assets.cli.project import checked_range, load_project, opened_instance
+from pipeline_assets.console import console, grid
+from pipeline_assets.orchestration.sla.sensor import sla_report
+from pipeline_assets.report import words
+from pipeline_assets.report.sla_json import sla_json
+from pipeline_assets.report.sla_page import sla_page
 from pipeline_assets.rules.sla import SlaReport
 from pipeline_assets.settings import Settings
 
@@ -29,8 +35,6 @@ def sla(first: datetime | None, last: datetime | None, form: str) -> None:
 
     A miss is what it reports, not a failure of the report: the exit status is 0.
     """
-    from pipeline_assets.orchestration.sla.sensor import sla_report
-
     settings, _, defs = load_project()
     begin, end = sla_range_of(settings, first, last)
     with opened_instance() as instance:
@@ -38,20 +42,13 @@ def sla(first: datetime | None, last: datetime | None, form: str) -> None:
     if form == "table":
         show_sla(report)
     elif form == "json":
-        from pipeline_assets.report.sla_json import sla_json
-
         click.echo(sla_json(report).encode())  # bytes: JSON and the page are UTF-8 whatever the terminal is
     else:
-        from pipeline_assets.report.sla_page import sla_page
-
         click.echo(sla_page(report, dagster_url=settings.dagster_url).encode())
 
 
 def show_sla(report: SlaReport) -> None:
     """Print the report as tables."""
-    from pipeline_assets.console import console, grid
-    from pipeline_assets.report import words
-
     console.print(f"{words.headline(report)}.", markup=False)
     for sentence in words.explanation(report):
         console.print(sentence, markup=False)

@@ -23,17 +23,11 @@ import dagster as dg
 
 from pipeline_assets.errors import WorkerDied
 from pipeline_assets.orchestration.backfill.book import Backfill
-from pipeline_assets.orchestration.backfill.progress import Progress
+from pipeline_assets.orchestration.backfill.progress import Progress, run_tags
 from pipeline_assets.orchestration.finished_days import FinishedDay, listening
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.history.runs import partitions_of_run, recorded_partitions
-from pipeline_assets.orchestration.history.tags import (
-    BACKFILL_TAG,
-    CONTINUES_TAG,
-    PLAN_TAG,
-    REASON_TAG,
-    SKIP_UNCHANGED_TAG,
-)
+from pipeline_assets.orchestration.history.tags import CONTINUES_TAG, MAX_RETRIES_TAG
 from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance, was_interrupted
 from pipeline_assets.partition import days_between, ranges_of
 from pipeline_assets.rules.backfill import chunks
@@ -102,7 +96,7 @@ def carry_out(
     dispatch = Dispatch(
         graph, planned, chunks(graph, planned, days_per_run=backfill.days_per_run), done=set(progress.done)
     )
-    tags = _tags(backfill)
+    tags = run_tags(backfill.backfill_id, backfill.file) | {MAX_RETRIES_TAG: "0"}  # this process sees to dead workers
     dead = _let_go(instance, graph, progress, backfill.backfill_id)
     idle, busy, to_do, stopping = list(workers), dict[int, tuple[Worker, Task]](), list[Task](), False
     while True:
@@ -146,17 +140,6 @@ def _settle(instance: dg.DagsterInstance, graph: Graph, dispatch: Dispatch, task
         dispatch.ended(task.lead, [day for day in task.days if day in made], made)
         return
     dispatch.ended(task.lead, task.days, made)
-
-
-def _tags(backfill: Backfill) -> dict[str, str]:
-    plan = backfill.file.plan
-    return {
-        BACKFILL_TAG: backfill.backfill_id,
-        REASON_TAG: plan.ask.why or plan.ask.mode.value,
-        PLAN_TAG: backfill.file.digest,
-        "dagster/max_retries": "0",  # this process sees to what its workers leave
-        **({} if plan.ask.force else {SKIP_UNCHANGED_TAG: "true"}),
-    }
 
 
 def _let_go(

@@ -1,20 +1,23 @@
-"""What came of a backfill, read off the runs that carry its tag."""
+"""What came of a backfill: its runs carry its tags, and are read back by them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 import dagster as dg
 
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book
 from pipeline_assets.orchestration.backfill.under_way import NEWEST_BACKFILLS
+from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.failures import recorded_failures, told_by_run
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run, recorded_partitions
-from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
+from pipeline_assets.orchestration.history.tags import BACKFILL_TAG, PLAN_TAG, REASON_TAG, SKIP_UNCHANGED_TAG
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.graph import Graph
+from pipeline_assets.rules.plan_file import PlanFile
 
 
 class BackfillStatus(StrEnum):
@@ -42,6 +45,33 @@ class Progress:
     left: set[Partition] = field(default_factory=set)
     running: Sequence[dg.DagsterRun] = ()
     runs: Sequence[dg.DagsterRun] = ()
+
+
+class Watcher(Protocol):
+    """Sees how a backfill goes on, while it is carried out."""
+
+    def day_done(self, event: FinishedDay) -> None:
+        """Take one partition that was finished in process."""
+        ...
+
+    def done(self, counts: Mapping[str, int]) -> None:
+        """Take how many partitions of some tables Dagster has done by now."""
+        ...
+
+    def say(self, sentence: str) -> None:
+        """Take what there is to be told besides."""
+        ...
+
+
+def run_tags(backfill_id: str, file: PlanFile) -> dict[str, str]:
+    """Tags that every run of a backfill carries, whoever executes it."""
+    ask = file.plan.ask
+    return {
+        BACKFILL_TAG: backfill_id,
+        REASON_TAG: ask.why or ask.mode.value,
+        PLAN_TAG: file.digest,
+        **({} if ask.force else {SKIP_UNCHANGED_TAG: "true"}),
+    }
 
 
 def progress_of(instance: dg.DagsterInstance, graph: Graph, backfill: Backfill) -> Progress:

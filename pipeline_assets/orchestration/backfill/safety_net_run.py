@@ -1,4 +1,4 @@
-"""What nobody made that should be there: an incremental plan, started as a backfill of Dagster's.
+"""What nobody made that should be there: an incremental plan, handed over to Dagster as a backfill.
 
 What somebody else is making is left to them, and what failed for good is left to whoever mends it, with all that reads
 it.
@@ -7,110 +7,65 @@ it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime
-from typing import Any
 
 import dagster as dg
 
-# Sensors and jobs can request runs, not backfills. This is what Dagster's own GraphQL does to launch one.
-from dagster._core.definitions.selector import PartitionsByAssetSelector
-from dagster._core.execution.backfill import PartitionBackfill
-
-from pipeline_assets.orchestration.backfill.facts import facts_of
+from pipeline_assets.orchestration.backfill.in_dagster import parts
+from pipeline_assets.orchestration.backfill.service import Backfills
 from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
-from pipeline_assets.orchestration.backfill.webserver import PRIORITY, Targets, partitions_by_assets, parts
 from pipeline_assets.orchestration.history.failures import RecordedFailure, failed_runs
-from pipeline_assets.orchestration.history.graph import daily_graph
-from pipeline_assets.orchestration.history.tags import (
-    BACKFILL_TAG,
-    PLAN_TAG,
-    PRIORITY_TAG,
-    REASON_TAG,
-    SKIP_UNCHANGED_TAG,
-)
 from pipeline_assets.partition import Partition, days_in_words
-from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan, plan
+from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan
 from pipeline_assets.rules.graph import Graph
-from pipeline_assets.rules.plan_file import digest_of
-from pipeline_assets.store import Store
-from pipeline_assets.store.landing import Landing
+from pipeline_assets.rules.plan_file import PlanFile
 
 REASON = "what the sensors missed"
 LISTED_STRETCHES = 10
 """Of each table and reason, in the log."""
 
 
-class SafetyNetRun:
-    """What was missed by now: found, and a backfill of it started.
+def catch_up(backfills: Backfills, tell: Callable[[str], None]) -> None:
+    """Find what was missed by now, and start a backfill of it: once a day and plan, however often this is called.
 
     Args:
-        assets: the asset graph of the tables.
-        now: aware.
         tell: takes a sentence of what was found and done.
     """
+    file = _missed(backfills, tell)
+    for sentence in _sentences(file.plan):
+        tell(sentence)
+    found = parts(backfills.graph, file.plan)
+    if not found:
+        tell("nothing was missed: there is nothing to do")
+        return
+    backfill_id = f"safety-net-{backfills.today():%Y%m%d}-{file.digest}"
+    description = f"{REASON}: {'; '.join(f'{lead} {_in_words(days)}' for lead, days in found[0].items())}"
+    if not backfills.hand_over(backfill_id, file, found[0], title="Safety net", description=description):
+        tell(f"backfill {backfill_id} was started before, for the same plan: it is not started again")
+        return
+    tell(f"started backfill {backfill_id}")
+    if len(found) > 1:
+        later = ", ".join(lead for targets in found[1:] for lead in targets)
+        tell(f"for later, as Dagster cannot order days with gaps that a window reads over: {later}")
 
-    def __init__(self, instance: dg.DagsterInstance, assets: Any, now: datetime, tell: Callable[[str], None]) -> None:
-        self.instance, self.assets, self.now, self.tell = instance, assets, now, tell
-        self.graph = daily_graph(assets)
 
-    def plan(self, store: Store, landing: Mapping[str, Landing]) -> Plan:
-        """What is to be done, and is not being done."""
-        # Before the facts: what ends in between has its records read, what does not is left alone.
-        busy = partitions_under_way(self.instance, self.graph, self.assets)
-        facts = facts_of(self.instance, self.assets, store, landing)
-        failed = failed_for_good(self.instance, self.graph, facts, self.now)
+def _missed(backfills: Backfills, tell: Callable[[str], None]) -> PlanFile:
+    """What is to be done, and is not being done."""
+    instance, graph = backfills.instance, backfills.graph
+    # Before the facts: what ends in between has its records read, what does not is left alone.
+    busy = partitions_under_way(instance, graph, backfills.assets)
+
+    def left_alone(facts: Facts) -> set[Partition]:
+        failed = failed_for_good(instance, graph, facts, backfills.now())
         for what, partitions in (("being made already", busy), ("failed, to be mended", failed)):
             for lead in sorted({partition.table for partition in partitions}):
                 days = {each.day for each in partitions if each.table == lead}
-                self.tell(f"{what}: {lead} {_in_words(days)}")
-        tables = tuple(lead for lead in self.graph.leads() if lead not in self.graph.sources)
-        ask = Ask(Mode.INCREMENTAL, tables, (), REASON)
-        return plan(self.graph, ask, replace(facts, held=frozenset(busy | failed)))
+                tell(f"{what}: {lead} {_in_words(days)}")
+        return busy | failed
 
-    def start(self, planned: Plan, today: date) -> None:
-        """Start it, once a day and plan, however often this is asked."""
-        for sentence in _sentences(planned):
-            self.tell(sentence)
-        found = parts(self.graph, planned)
-        if not found:
-            self.tell("nothing was missed: there is nothing to do")
-            return
-        digest = digest_of(planned)
-        backfill_id = f"safety-net-{today:%Y%m%d}-{digest}"
-        if self.instance.get_backfill(backfill_id) is not None:
-            self.tell(f"backfill {backfill_id} was started before, for the same plan: it is not started again")
-            return
-        self._add(backfill_id, digest, found[0])
-        self.tell(f"started backfill {backfill_id}")
-        if len(found) > 1:
-            later = ", ".join(lead for targets in found[1:] for lead in targets)
-            self.tell(f"for later, as Dagster cannot order days with gaps that a window reads over: {later}")
-
-    def _add(self, backfill_id: str, digest: str, targets: Targets) -> None:
-        self.instance.add_backfill(
-            PartitionBackfill.from_partitions_by_assets(
-                backfill_id=backfill_id,
-                asset_graph=self.assets,
-                backfill_timestamp=self.now.timestamp(),
-                tags={
-                    BACKFILL_TAG: backfill_id,
-                    REASON_TAG: REASON,
-                    PLAN_TAG: digest,
-                    SKIP_UNCHANGED_TAG: "true",
-                    PRIORITY_TAG: str(PRIORITY),
-                },
-                dynamic_partitions_store=self.instance,
-                partitions_by_assets=[
-                    PartitionsByAssetSelector.from_graphql_input(each)
-                    for each in partitions_by_assets(self.graph, targets)
-                ],
-                title="Safety net",
-                description=f"{REASON}: {'; '.join(f'{lead} {_in_words(days)}' for lead, days in targets.items())}",
-                run_config=None,
-            )
-        )
+    tables = tuple(lead for lead in graph.leads() if lead not in graph.sources)
+    return backfills.plan(Ask(Mode.INCREMENTAL, tables, (), REASON), left_alone=left_alone)
 
 
 def failed_for_good(instance: dg.DagsterInstance, graph: Graph, facts: Facts, now: datetime) -> set[Partition]:

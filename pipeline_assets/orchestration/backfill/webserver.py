@@ -14,25 +14,21 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
+import requests
+
 from pipeline_assets.errors import NoAnswer, SettingsError
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
     DAGSTER_BACKFILL_TAG,
     PART_TAG,
-    PRIORITY_TAG,
-    REASON_TAG,
-    SKIP_UNCHANGED_TAG,
 )
 from pipeline_assets.partition import ranges_of
-from pipeline_assets.rules.backfill import Plan
 from pipeline_assets.rules.graph import Graph
 
 Targets = Mapping[str, Sequence[date]]
 """Ascending days by leading table."""
 
-PRIORITY = -10
-"""Of the runs in Dagster's queue; all others have 0, and go first."""
 ANSWER_SECONDS = 60
 TITLE_CHARACTERS = 100
 NOT_IN_TITLES = re.compile(r'[%*"]')
@@ -147,33 +143,6 @@ class DagsterBackfill:
     tables: Mapping[str, TableStatus]
 
 
-def parts(graph: Graph, planned: Plan) -> list[Targets]:
-    """What a plan computes, cut into what one backfill of Dagster's may hold. Nearly always it is one.
-
-    Each is launched when the one before it has ended. Dagster 1.13 puts a table and one that it reads over several days
-    into the same runs if both are to be made for the same days, and makes a run of every unbroken stretch of these. So
-    of days with gaps, a run may read what another one, beside it, is about to make.
-    """
-    part_of: dict[str, int] = {}
-    for lead in planned.order:
-        days = planned.days(lead)
-        if not days:
-            continue
-        has_gaps = len(ranges_of(days)) > 1
-        part_of[lead] = max(
-            (
-                part_of[upstream] + (has_gaps and not window.is_single_day and planned.days(upstream) == days)
-                for name, window in graph.reads(lead)
-                if (upstream := graph.lead(name)) in part_of
-            ),
-            default=0,
-        )
-    return [
-        {lead: planned.days(lead) for lead, part in part_of.items() if part == number}
-        for number in sorted(set(part_of.values()))
-    ]
-
-
 def partitions_by_assets(graph: Graph, targets: Targets) -> list[dict[str, Any]]:
     """As Dagster's GraphQL wants it: all tables of each step."""
     return [
@@ -207,22 +176,15 @@ class RunningDagster:
         graph: Graph,
         targets: Targets,
         *,
-        backfill_id: str,
         title: str,
-        reason: str,
-        tags: Mapping[str, str] | None = None,
-        force: bool = False,
-        part: int = 1,
+        description: str,
+        tags: Mapping[str, str],
     ) -> str:
-        """Launch one backfill. One that was launched with the same `backfill_id` and `part` is not launched again.
+        """Launch one backfill. One that was launched of the same id of ours and the same part is not launched again.
 
         Args:
-            targets: one of `parts`; all tables of each step are made.
-            backfill_id: ours, as a tag.
-            reason: as description and tag.
-            tags: further ones; all are on every run.
-            force: compute what is unchanged, too.
-            part: number of `targets` among `parts`.
+            targets: one of `in_dagster.parts`; all tables of each step are made.
+            tags: of it and of every run; among them our id, BACKFILL_TAG, and the number of the part, PART_TAG.
 
         Returns:
             Dagster's id of it.
@@ -234,21 +196,14 @@ class RunningDagster:
         if not any(targets.values()):
             msg = "There is nothing to compute in this backfill."
             raise SettingsError(msg)
-        known = {BACKFILL_TAG: backfill_id, PART_TAG: str(part)}
+        known = {name: tags[name] for name in (BACKFILL_TAG, PART_TAG)}
         if (launched := self._launched(known)) is not None:
             return launched
         self._check({table: days for lead, days in targets.items() for table in graph.steps[lead]})
-        all_tags = {
-            **(tags or {}),
-            REASON_TAG: reason,
-            PRIORITY_TAG: str(PRIORITY),
-            **({} if force else {SKIP_UNCHANGED_TAG: "true"}),
-            **known,
-        }
         params = {
             "title": NOT_IN_TITLES.sub("", title)[:TITLE_CHARACTERS],
-            "description": reason,
-            "tags": [{"key": key, "value": value} for key, value in all_tags.items()],
+            "description": description,
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
             "partitionsByAssets": partitions_by_assets(graph, targets),
         }
         try:
@@ -362,8 +317,6 @@ class RunningDagster:
 
     def _ask(self, query: str, **variables: object) -> Any:
         """The field `answer`."""
-        import requests  # whoever imports this module need not ask
-
         try:
             response = requests.post(
                 f"{self.url.rstrip('/')}/graphql",

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from pipeline_assets.orchestration.backfill.in_dagster import PRIORITY
 from pipeline_assets.orchestration.backfill.webserver import RunningDagster
+from pipeline_assets.orchestration.history.tags import BACKFILL_TAG, PART_TAG, PRIORITY_TAG
 from pipeline_assets_tests.orchestration.backfill import workshop
 from pipeline_assets_tests.orchestration.backfill.workshop import Workshop, day
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until
@@ -72,9 +74,9 @@ def test_daily_runs_of_any_table_go_before_what_a_backfill_has_in_the_queue(tmp_
         backfill_id = dagster.launch(
             workshop.graph(),
             {"events": [day(number) for number in BACKFILLED]},
-            backfill_id=uuid4().hex,
             title="",
-            reason="to be in the way",
+            description="to be in the way",
+            tags={BACKFILL_TAG: uuid4().hex, PART_TAG: "1", PRIORITY_TAG: str(PRIORITY)},
         )
         tag = {"key": "dagster/backfill", "value": backfill_id}
 

@@ -6,20 +6,19 @@ import http.server
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from pipeline_assets.errors import NoAnswer, SettingsError
+from pipeline_assets.orchestration.backfill.in_dagster import PRIORITY, parts, tags_of
 from pipeline_assets.orchestration.backfill.webserver import (
-    PRIORITY,
     DagsterBackfill,
     DagsterBackfillStatus,
     RunningDagster,
     Targets,
-    parts,
 )
 from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
@@ -31,6 +30,7 @@ from pipeline_assets.orchestration.history.tags import (
 )
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
 from pipeline_assets.rules.graph import Graph
+from pipeline_assets.rules.plan_file import PlanFile
 from pipeline_assets_tests.orchestration.backfill import workshop
 from pipeline_assets_tests.orchestration.backfill.workshop import WINDOW_DAYS, Workshop, day
 from pipeline_assets_tests.orchestration.servers import Server, dagster_running, wait_until
@@ -86,16 +86,9 @@ def launch(
     force: bool = False,
     part: int = 1,
 ) -> str:
-    return dagster.launch(
-        graph,
-        targets,
-        backfill_id=our_id,
-        title=title,
-        reason=reason,
-        tags={PLAN_TAG: "f00d"},
-        force=force,
-        part=part,
-    )
+    ask = Ask(Mode.SELECTIVE, tuple(targets), (), reason, force)
+    file = PlanFile(Plan(ask, (), {}, {}, {}), datetime.now(UTC), "f00d")
+    return dagster.launch(graph, targets, title=title, description=reason, tags=tags_of(our_id, file, part))
 
 
 def launched(dagster: RunningDagster, numbers: Mapping[str, Sequence[int]]) -> str:
