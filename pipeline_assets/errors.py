@@ -32,8 +32,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 
 class PipelineError(Exception):
     """Base of the tree. The message says what happened, where, what was found, and what to do next."""
@@ -178,6 +176,8 @@ class WatchLost(Unknown):
 
 def unreadable(error: Exception) -> str:
     """Say on one line why something could not be read: the first places that pydantic names, or the error itself."""
+    from pydantic import ValidationError  # what only raises an error does not pay for it
+
     if isinstance(error, ValidationError):
         return "; ".join(": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors()[:3])
     return repr(error)

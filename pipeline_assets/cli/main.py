@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from pipeline_assets.errors import PipelineError, PlanOutdated
+from pipeline_assets.errors import PipelineError, PlanOutdated, WorkerDied
 
 EXIT_FAILED, EXIT_WRONG, EXIT_OUTDATED, EXIT_INTERRUPTED = 1, 2, 3, 130
 COMMANDS = {
