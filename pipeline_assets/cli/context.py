@@ -36,7 +36,7 @@ def load_project() -> tuple[Settings, LocalStore, dg.Definitions]:
     """As the environment says.
 
     Raises:
-        SettingsError, SourceError, LandingError: what is wrong, in one message.
+        SettingsError, SourceError, LandingError, DefinitionError: what is wrong, in one message.
     """
     from pipeline_assets.definitions import build_definitions
     from pipeline_assets.settings import load_settings
