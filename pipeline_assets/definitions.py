@@ -26,13 +26,14 @@ from pipeline_assets.store.landing import Landing
 
 
 def build_definitions(settings: Settings, *, today: date | None = None) -> dg.Definitions:
-    """The reference pipeline with the given settings.
+    """The pipeline, every table of `assets` included, with the given settings.
 
     Args:
         today: the day that is not over yet; the clock's unless given.
 
     Raises:
         SettingsError, SourceError, LandingError: what is wrong with the settings, in one message.
+        DefinitionError: a file of `assets` does not make a table; the message begins with its name.
     """
     first_day = settings.first_day(today=today or settings.today())
     days = dg.DailyPartitionsDefinition(first_day.isoformat(), timezone=settings.timezone)

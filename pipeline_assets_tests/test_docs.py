@@ -2,55 +2,81 @@
 
 from __future__ import annotations
 
+import os
 import re
-import warnings
-from datetime import UTC, date, datetime
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from pipeline_assets.cli import cli
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
-from pipeline_assets.rules.contract import Column, Contract
+from pipeline_assets.demo import write_days
 from pipeline_assets.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = "pipeline_assets/assets/weekly_buyers.py"
+HIVE = ds.partitioning(pa.schema([("dt", pa.date32())]), flavor="hive")
 
 
-def test_the_example_of_the_readme_runs_over_a_range(tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the project with the README's example as a file of its own, and nothing else changed."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for folder in ("pipeline_assets", "sources"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    for file in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / file, tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    example: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), example)  # noqa: S102 - it is our own README
+    (tmp_path / EXAMPLE).write_text(code, encoding="utf-8")
+    return tmp_path
 
-    def events(day: date) -> pa.Table:
-        noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-        bought = {"event_id": [f"{day}-1", f"{day}-2"], "user_id": ["ann", "bob"], "event_type": ["purchase", "view"]}
-        return pa.table({**bought, "event_time": [noon, noon]})
 
-    columns = [Column(name, pa.string()) for name in ("event_id", "user_id", "event_type")]
-    contract = Contract((*columns, Column("event_time", pa.timestamp("us", "UTC"))), key=("event_id",))
-    upstream = daily_asset(events, partitions_def=example["DAYS"], contract=contract)
-    manager = ParquetIOManager(root=str(tmp_path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result = dg.materialize(
-            [upstream, example["weekly_buyers"]],
-            resources={"io_manager": manager},
-            tags={
-                "dagster/asset_partition_range_start": "2026-01-01",
-                "dagster/asset_partition_range_end": "2026-01-08",
-            },
+def python(checkout: Path, *arguments: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "DAGSTER_"))}
+    environment = {**kept, "PYTHONPATH": str(checkout), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    command = [sys.executable, *arguments]
+    ended = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_the_readmes_example_in_a_file_of_its_own_is_a_table_of_the_project(checkout: Path) -> None:
+    days = [datetime.now(UTC).date() - timedelta(days=age) for age in (4, 3, 2, 1)]
+    write_days(checkout / ".data" / "landing", days, seed=7)
+    command = "from pipeline_assets.cli import main; main()"
+    told = python(checkout, "-c", command, "run", "--select", "*weekly_buyers")
+    assert re.search(r"weekly_buyers +4 ", told)
+
+    def rows(table: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (
+            ds.dataset(checkout / ".data/lake" / table, partitioning=HIVE).to_table().to_pylist()
         )
-    assert result.success
+        return found
 
-    table = ds.dataset(tmp_path / "weekly_buyers", partitioning="hive").to_table().to_pydict()
-    assert set(table["user_id"]) == {"ann"}
-    assert table["purchases"] == [1, 2, 3, 4, 5, 6, 7, 7]
+    events, buyers = rows("events"), rows("weekly_buyers")
+    assert buyers
+    for day in days:
+        bought = Counter(each["user_id"] for each in events if each["dt"] <= day and each["event_type"] == "purchase")
+        del bought[None]
+        assert {each["user_id"]: each["purchases"] for each in buyers if each["dt"] == day} == bought
+
+
+def test_the_readmes_example_is_in_the_style_of_the_project(checkout: Path) -> None:
+    assert "All checks passed" in python(checkout, "-m", "ruff", "check", "--no-cache", EXAMPLE)
+    assert "already formatted" in python(checkout, "-m", "ruff", "format", "--no-cache", "--check", EXAMPLE)
+
+
+@pytest.mark.slow(60)
+def test_the_readmes_example_has_the_types_that_mypy_wants(checkout: Path) -> None:
+    assert "no issues found in 1 source file" in python(checkout, "-m", "mypy", EXAMPLE)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The group of commands, and how each ends.
 
-Exit status: 0 done; 1 days failed, more differs than `diff` may find, or the same command may pass when it is given
-again; 2 a setting, an option or the landing zone is wrong; 3 a plan is outdated; 130 interrupted.
+Exit status: 0 done; 1 days failed, or more differs than `diff` may find; 2 a setting, an option or the landing zone is
+wrong; 3 a plan is outdated; 130 interrupted.
 """
 
 from __future__ import annotations
