@@ -36,6 +36,7 @@ from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.store import Seen
 from pipeline_assets.store.local import LocalStore
+from pipeline_assets.store.local.records import read_records
 from pipeline_assets.store.protocol import hive_path
 from pipeline_assets_tests.support.commits import (
     DAY,
@@ -376,6 +377,41 @@ def test_a_history_that_is_lowered_drops_what_is_over_it_with_the_next_publish_c
     assert [commit.digest for commit in LocalStore(tmp_path).history(SALES)] == [digest_of(b"2")]
     overwrite(LocalStore(tmp_path, history=0), SALES, b"4")
     assert LocalStore(tmp_path).history(SALES) == []
+
+
+def test_a_record_of_another_commit_than_the_head_is_no_record_of_it(store: LocalStore, tmp_path: Path) -> None:
+    """As after a kill between the publish and its record, or after a file was put there by hand."""
+    overwrite(store, SALES, b"first")
+    (tmp_path / "by hand").write_bytes(b"second")
+    (tmp_path / "by hand").replace(path_of(store, SALES))
+    head = store.head(SALES)
+    assert head is not None
+    assert head.digest == digest_of(b"second")
+    assert head.record is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}'])
+def test_records_that_cannot_be_read_stop_nobody_and_are_replaced(store: LocalStore, text: str) -> None:
+    overwrite(store, SALES, b"first")
+    (records,) = (store.root / "_records").rglob("*.json")
+    records.write_text(text)
+    head = store.head(SALES)
+    assert head is not None
+    assert head.record is None
+    assert store.history(SALES) == []
+    overwrite(store, SALES, b"second")
+    head = store.head(SALES)
+    assert head is not None
+    assert head.record is not None
+
+
+def test_no_more_records_are_kept_than_commits(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, history=1)
+    for number in range(4):
+        overwrite(store, SALES, b"%d" % number)
+    known = read_records(tmp_path, SALES)
+    assert known is not None
+    assert list(known.kept) == [commit.digest for commit in store.history(SALES)] == [digest_of(b"2")]
 
 
 def test_history_of_zero_keeps_nothing(tmp_path: Path) -> None:

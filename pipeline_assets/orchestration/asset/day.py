@@ -67,12 +67,10 @@ class DayCommit:
             self._check(lambda table, kind: staged[table].read(kind))
             for name, digest in (result.made_from if result else {}).items():
                 inputs[name] = Inputs({self.day: digest}, ())
-            record = self._record(inputs, time.monotonic() - started)
+            records = self._records(staged, inputs, accounting, time.monotonic() - started)
             # The main table last: who reads it finds what was rejected from it.
             published = {
-                table: self.store.publish(
-                    one.staged, replace(record, rows=one.rows), seen=self.seen[one.staged.partition]
-                )
+                table: self.store.publish(one.staged, records[table], seen=self.seen[one.staged.partition])
                 for table, one in reversed(staged.items())
             }
         seconds = time.monotonic() - started
@@ -127,11 +125,28 @@ class DayCommit:
     def _read(self, name: str, kind: FrameKind) -> Read:
         return self.upstreams[name].read(self.day, self.spec.windows[name], kind, self.history)
 
-    def _record(self, inputs: Mapping[str, Inputs], seconds: float) -> Record:
-        """How the tables of the day were made, but for their rows."""
+    def _records(
+        self,
+        staged: Mapping[str, StagedRows],
+        inputs: Mapping[str, Inputs],
+        accounting: Accounting | None,
+        seconds: float,
+    ) -> dict[str, Record]:
+        """How each table of the day was made; the accounting is the main table's."""
         tables = {name: upstream.table for name, upstream in self.upstreams.items()}
         read = {tables.get(name, name): dict(each.digests) for name, each in inputs.items()}
-        return replace(self.record, inputs=read, seconds=seconds)
+        records = {
+            table: replace(self.record, inputs=read, seconds=seconds, rows=one.rows) for table, one in staged.items()
+        }
+        if accounting is not None:
+            # Counts of a pandas frame are numpy's integers, which JSON does not take.
+            records[self.spec.main] = replace(
+                records[self.spec.main],
+                rows_read=int(accounting.read),
+                rows_duplicate=int(accounting.duplicates),
+                rows_rejected=int(accounting.rejected),
+            )
+        return records
 
     def _stage(self, table: str, stack: ExitStack) -> StagedRows:
         staged = stack.enter_context(self.store.stage(self.spec.partition(table, self.day)))

@@ -96,7 +96,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 frames = frames_by_day(obj, days, timezone, column)
             for day, frame in frames.items():
                 partition = Partition(table, day)
-                outcome.attempt(day, partial(_commit, store, partition, frame, timezone, seen[partition]))
+                outcome.attempt(
+                    day, partial(_commit, store, partition, frame, timezone, seen[partition], run_id=context.run_id)
+                )
                 if outcome.is_hopeless:
                     break
         finally:
@@ -170,6 +172,8 @@ def _commit(
     frame: object,
     timezone: str,
     seen: Seen,
+    *,
+    run_id: str,
 ) -> Materialization:
     started = time.monotonic()
     with ExitStack() as stack:
@@ -178,7 +182,7 @@ def _commit(
         with _located(partition):
             rows.write(frame)
             rows.close()
-        record = Record(rows=rows.rows, seconds=time.monotonic() - started)
+        record = Record(rows=rows.rows, seconds=time.monotonic() - started, run_id=run_id)
         published = store.publish(rows.staged, record, seen=seen)
     return Materialization(published, rows.rows, rows.schema, rows.preview, time.monotonic() - started)
 

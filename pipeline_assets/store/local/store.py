@@ -239,15 +239,11 @@ class LocalStore:
     def history(self, partition: Partition) -> list[Commit]:
         """Commits that were replaced and are still kept, the newest first."""
         with explained(partition):
-            folder = self._history_folder(partition)
-            paths = [folder / name for name in names_in(folder) if name.endswith(".parquet")]
-            # A publish may drop the oldest while they are listed.
-            kept = [(stat.st_mtime_ns, path, stat) for path in paths if (stat := stat_of(path)) is not None]
+            kept = self._kept_files(partition)
             known = read_records(self.root, partition) if kept else None
         records = known.kept if known else {}
         return [
-            replace(_commit(partition, path, stat, path.stem), record=records.get(path.stem))
-            for _, path, stat in sorted(kept, key=lambda each: each[:2], reverse=True)
+            replace(_commit(partition, path, stat, path.stem), record=records.get(path.stem)) for path, stat in kept
         ]
 
     def restore(self, partition: Partition, digest: str) -> Published:
@@ -363,15 +359,22 @@ class LocalStore:
         if known is None:
             records = PartitionRecords(commit.version, record)
         else:
-            folder = self._history_folder(commit.partition)
-            kept = {name.removesuffix(".parquet") for name in names_in(folder)}
+            kept = {path.stem for path, _ in self._kept_files(commit.partition)[: self.history_limit]}
             records = known.followed_by(commit.version, record, kept=kept)
         write_records(self.root, commit.partition, records)
         return record
 
     def _prune(self, partition: Partition) -> None:
-        for commit in self.history(partition)[self.history_limit :]:
-            Path(commit.uri).unlink(missing_ok=True)
+        for path, _ in self._kept_files(partition)[self.history_limit :]:
+            path.unlink(missing_ok=True)
+
+    def _kept_files(self, partition: Partition) -> list[tuple[Path, os.stat_result]]:
+        """Files of the commits that were replaced, the newest first."""
+        folder = self._history_folder(partition)
+        paths = [folder / name for name in names_in(folder) if name.endswith(".parquet")]
+        # A publish may drop the oldest while they are listed.
+        kept = [(path, stat) for path in paths if (stat := stat_of(path)) is not None]
+        return sorted(kept, key=lambda each: (each[1].st_mtime_ns, each[0]), reverse=True)
 
     def _fsync_up_from(self, folder: Path) -> None:
         fsync(folder)

@@ -16,6 +16,7 @@ from pipeline_assets.orchestration import Result
 from pipeline_assets.orchestration.asset.day import DayCommit
 from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.partition.upstream import Upstream
+from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check
@@ -78,6 +79,15 @@ def test_a_day_is_published_and_its_records_and_findings_are_handed_back(lake: L
         table: (rows, lake.digest(table, 1)) for table, rows in {"even": 1, "odd": 2}.items()
     }
     assert records["even"].accounting == Accounting(read=3, kept=1, rejected=2)
+    even, odd = (lake.store.head(Partition(table, day(1))) for table in ("even", "odd"))
+    assert even is not None
+    assert odd is not None
+    assert even.record is not None
+    assert odd.record is not None
+    assert (even.record.rows, even.record.rows_read, even.record.rows_rejected) == (1, 3, 2)
+    assert (odd.record.rows, odd.record.rows_read) == (2, None)
+    assert even.record.inputs == odd.record.inputs
+    assert list(even.record.inputs["source"]) == [day(1)]
     assert records["even"].inputs["source"].digests == {day(1): digest}
     assert found(commit) == {
         ("even", "contract"): True,

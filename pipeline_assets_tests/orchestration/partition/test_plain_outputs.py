@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pipeline_assets.partition import Partition
 from pipeline_assets_tests.orchestration.lake import (
     DAYS,
     FIRST,
@@ -336,3 +337,11 @@ def test_a_key_of_two_parts_ends_in_two_folders(disk_lake: Lake) -> None:
     assert disk_lake.run_key(two, 0).success
     assert (disk_lake.root / "a" / "b" / f"dt={key(0)}" / "data.parquet").exists()
     assert disk_lake.recorded("a/b")[0][0]["digest"] == disk_lake.digest("a/b", 0)
+
+
+def test_the_lake_says_which_run_made_the_partition_of_a_plain_asset(lake: Lake) -> None:
+    result = lake.run(plain(numbers(1, 2)))
+    head = lake.store.head(Partition("plain", day(0)))
+    assert head is not None
+    assert head.record is not None
+    assert (head.record.run_id, head.record.rows) == (result.run_id, 2)
