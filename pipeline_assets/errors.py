@@ -5,9 +5,12 @@ on it.
 
     PipelineError
     |-- MustChange                  somebody must change something, running again does not help
-    |   |-- SettingsError           kind "settings"            an environment variable, an option, a file name
+    |   |-- SettingsError           kind "settings"            an environment variable that cannot be used as it is set
+    |   |-- UsageError              kind "usage"               an option, an argument or a file that a command was given
+    |   |-- StateUnreadable         kind "state_unreadable"    a cursor or a file of the book that is not ours
+    |   |-- DagsterRefused          kind "dagster_refused"     what a Dagster webserver was asked for, it will not do
     |   |-- PlanOutdated            kind "plan_outdated"       a plan that would say another thing if it were made now
-    |   |-- DefinitionError         kind "definition"          a file that does not make a table
+    |   |-- DefinitionError         kind "definition"          a table that cannot be made or kept as it is defined
     |   |-- SourceError             kind "source"              the SELECT of a source
     |   |-- LandingError            kind "landing"             a landing file that cannot be read
     |   |   `-- LandingMissing      kind "landing_missing"     a landing file that the server does not have
@@ -22,6 +25,7 @@ on it.
     |   |-- LandingUnavailable      kind "landing_unavailable" a server that is down, busy, or hung up in the middle
     |   |-- PartitionConflict       kind "conflict"            another run published this partition meanwhile
     |   |-- StoreBusy               kind "busy"                a lock that was not free in time
+    |   |-- BackfillHeld            kind "backfill_held"       a backfill that another process is carrying out
     |   `-- WorkerDied              kind "worker_died"         a process that carried out runs of a backfill is gone
     `-- Unknown                     whether it was done is not known: look before it is asked for again
         |-- NoAnswer                kind "no_answer"           a Dagster webserver that gave no answer
@@ -52,13 +56,31 @@ class Unknown(PipelineError):
 
 
 class SettingsError(MustChange):
-    """A setting, an option or a file name that cannot be used as given."""
+    """A setting that cannot be used as it is."""
 
     kind = "settings"
 
 
+class UsageError(MustChange):
+    """An option, an argument or a file that a command was given, and that cannot be used."""
+
+    kind = "usage"
+
+
+class StateUnreadable(MustChange):
+    """What was kept for a later tick or command cannot be read as that."""
+
+    kind = "state_unreadable"
+
+
+class DagsterRefused(MustChange):
+    """A Dagster webserver will not, or cannot, do what it was asked for."""
+
+    kind = "dagster_refused"
+
+
 class DefinitionError(MustChange):
-    """A file that is to hold a table cannot be imported, or what it defines does not fit the other tables."""
+    """A table cannot be made or kept as it is defined: its file, its name, its partitions, its inputs."""
 
     kind = "definition"
 
@@ -154,6 +176,12 @@ class StorageFull(MustChange):
     """The file system has no space or quota left. What was published before is still there."""
 
     kind = "storage_full"
+
+
+class BackfillHeld(MayPass):
+    """Another process is carrying out the backfill. Nothing was begun."""
+
+    kind = "backfill_held"
 
 
 class WorkerDied(MayPass):

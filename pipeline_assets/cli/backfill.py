@@ -16,7 +16,7 @@ from pipeline_assets.cli.options import FORMAT, GivenPath, ask_of, given_options
 from pipeline_assets.cli.plan import DAYS_PER_RUN, read_plan, show_plan
 from pipeline_assets.cli.project import Project, open_project
 from pipeline_assets.console import console, grid, stderr
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, IN_PROCESS, Backfill
 
 PARALLEL = 1
@@ -158,7 +158,7 @@ def _confirm(*, yes: bool) -> None:
         return
     if sys.stdin is None or not sys.stdin.isatty():
         msg = "nobody is there to be asked; say --yes to carry it out"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     try:
         agreed = click.confirm("Carry it out?", err=True)
     except click.Abort:  # Ctrl-C
@@ -173,16 +173,16 @@ def _check_combination(
 ) -> None:
     if plan_file is not None and options:
         msg = f"{', '.join(options)} beside a plan file: what is wanted stands in the file. Plan again with the options"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     if resume and (plan_file is not None or options or there):
         msg = (
             "--resume goes on with a backfill as it was begun: no plan file, no --dagster, and nothing that says what "
             "is wanted beside it"
         )
-        raise SettingsError(msg)
+        raise UsageError(msg)
     if backfill_id is not None and not resume:
         msg = "--id says which backfill --resume goes on with; it does nothing without"
-        raise SettingsError(msg)
+        raise UsageError(msg)
 
 
 def _check_not_sized(sized: Mapping[str, int | None]) -> None:
@@ -191,4 +191,4 @@ def _check_not_sized(sized: Mapping[str, int | None]) -> None:
             f"{' and '.join(given)}: of a backfill that Dagster does, the assets' backfill policies and the limits in "
             "dagster.yaml decide that"
         )
-        raise SettingsError(msg)
+        raise UsageError(msg)

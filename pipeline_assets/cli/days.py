@@ -14,7 +14,7 @@ from pipeline_assets.cli.options import DAY
 from pipeline_assets.cli.project import key_named, load_project, opened_instance, range_of
 from pipeline_assets.console import RunView, console, stderr
 from pipeline_assets.demo import write_days
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.finished_days import listening
 from pipeline_assets.orchestration.process import (
     execute,
@@ -37,7 +37,7 @@ def demo(days: int, until: datetime | None, seed: int) -> None:
     settings = load_settings()
     if not isinstance(settings.landing, Path):
         msg = "PIPELINE_LANDING is a URL; demo data is written to a folder. Unset it, or name a folder"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     last = until.date() if until else settings.today() - timedelta(days=1)
     asked = days_between(last - timedelta(days=days - 1), last)
     with console.status("demo shop") as status:

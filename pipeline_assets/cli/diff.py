@@ -13,7 +13,7 @@ from pipeline_assets.cli.main import EXIT_FAILED
 from pipeline_assets.cli.options import DAY, GivenPath
 from pipeline_assets.cli.project import load_project
 from pipeline_assets.console import console, grid
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.partition.table_keys import keys_of
 from pipeline_assets.report import lake_diff as words
 from pipeline_assets.report.lake_diff import lake_diff_markdown
@@ -58,7 +58,7 @@ def diff(  # noqa: PLR0917 - click hands options over by name
     """
     if first and last and first > last:
         msg = f"--from {first.date()} is after --to {last.date()}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     settings, _, defs = load_project()
     other = other or settings.store
     tolerance = Tolerance(max_changed_rows, max_changed_share)

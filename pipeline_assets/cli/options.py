@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pipeline_assets.cli.project import Project, checked_range
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.process import selected_keys
 from pipeline_assets.rules.backfill import Ask, Mode, stretches_of
 from pipeline_assets.settings import Settings
@@ -70,7 +70,7 @@ def ask_of(project: Project, asked: Mapping[str, Any]) -> Ask:
     """Read what `plan_options` say.
 
     Raises:
-        SettingsError: they contradict each other, or the project.
+        UsageError: they contradict each other, or the project.
     """
     mode = _mode(asked)
     tables = _tables(project, asked["select"])
@@ -78,7 +78,7 @@ def ask_of(project: Project, asked: Mapping[str, Any]) -> Ask:
     reason = (asked["reason"] or "").strip()
     if mode is Mode.SELECTIVE and not reason:
         msg = "a selective backfill needs --reason: it is what people find beside its runs later"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     return Ask(mode, tables, tuple(stretches_of(spans)), reason, asked["force"])
 
 
@@ -86,18 +86,18 @@ def _mode(asked: Mapping[str, Any]) -> Mode:
     by_range = asked["first"] or asked["last"]
     if asked["days"] and by_range:
         msg = "--days and --from/--to are two ways to say the same; use one of them"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     given = bool(by_range or asked["days"])
     mode = Mode(asked["mode"] or (Mode.SELECTIVE if given else Mode.INCREMENTAL))
     if mode is Mode.SELECTIVE and not given:
         msg = "--mode selective needs its days: --from and --to, or --days. --mode full takes all history"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     if asked["force"] and mode not in FORCED_MODES:
         msg = (
             f"--force computes what did not change, and --mode {mode.value} looks for none of that; --force goes with "
             f"--mode {', '.join(FORCED_MODES)}"
         )
-        raise SettingsError(msg)
+        raise UsageError(msg)
     return mode
 
 
@@ -107,12 +107,12 @@ def _tables(project: Project, select: str | None) -> tuple[str, ...]:
     daily = [table for table in graph.tables if table not in graph.sources]
     if select is not None and not select.strip():
         msg = f"--select is empty. Daily tables: {', '.join(daily)}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     selected = {key.to_user_string() for key in selected_keys(project.defs, select)}
     leads = tuple(dict.fromkeys(graph.lead(table) for table in daily if table in selected))
     if not leads:
         msg = f"--select {select} selects no table that is computed by days. Daily tables: {', '.join(daily)}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     return leads
 
 
@@ -133,5 +133,5 @@ def _span(settings: Settings, text: str) -> tuple[date, date]:
         last = date.fromisoformat(end) if dots else first
     except ValueError as error:
         msg = f"--days {text!r}: neither a day as 2026-02-14 nor a range as 2026-02-14..2026-02-16"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
     return checked_range(settings, first, last, given=f"--days {text}")

@@ -12,7 +12,7 @@ import click
 from pipeline_assets.cli.options import DAY, FORMAT, GivenPath, ask_of, plan_options
 from pipeline_assets.cli.project import Project, checked_range, key_named, open_project
 from pipeline_assets.console import console, grid, stderr
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition
 from pipeline_assets.report import plan_words
 from pipeline_assets.rules.backfill import Plan, chunks
@@ -68,19 +68,19 @@ def read_plan(path: Path) -> PlanFile:
     """Read a plan that `pipeline plan --out` wrote.
 
     Raises:
-        SettingsError: it cannot be read, or is not one.
+        UsageError: it cannot be read, or is not one.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         msg = f"there is no file {path}; `pipeline plan --out {path}` writes one"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
     except UnicodeDecodeError as error:
         msg = f"{path} is no text in UTF-8 ({error}); a plan is written by `pipeline plan --out FILE`"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
     return of_text(text, name=str(path))
 
 
@@ -89,7 +89,7 @@ def _write_plan(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         msg = f"--out {path}: {error.strerror}; the plan was not written"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
 
 
 def _partition_named(project: Project, table: str, day: date) -> Partition:
@@ -98,7 +98,7 @@ def _partition_named(project: Project, table: str, day: date) -> Partition:
     if table not in graph.tables or table in graph.sources:
         daily = ", ".join(each for each in graph.tables if each not in graph.sources)
         msg = f"{table} is not computed by days, so no plan holds it; daily tables: {daily}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     checked_range(project.settings, day, day, given=f"--explain {table} {day}")
     return Partition(table, day)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.backfill.service import Backfills
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.settings import Settings, dagster_home, load_settings, project_root
@@ -83,12 +83,12 @@ def key_named(defs: dg.Definitions, table: str) -> dg.AssetKey:
     """Find the asset key of a table.
 
     Raises:
-        SettingsError: there is no such table.
+        UsageError: there is no such table.
     """
     known = {key.to_user_string(): key for key in defs.resolve_asset_graph().get_all_asset_keys()}
     if table not in known:
         msg = f"there is no table {table}; tables: {', '.join(sorted(known))}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     return known[table]
 
 
@@ -96,7 +96,7 @@ def range_of(settings: Settings, first: datetime | None, last: datetime | None) 
     """Check the asked days against the history.
 
     Raises:
-        SettingsError: backwards, before the first day, or not over yet.
+        UsageError: backwards, before the first day, or not over yet.
     """
     today = settings.today()
     start, newest = settings.first_day(today=today), today - timedelta(days=1)
@@ -108,7 +108,7 @@ def range_of(settings: Settings, first: datetime | None, last: datetime | None) 
             f"{settings.landing} holds no day that is over. `pipeline demo` makes some, or point PIPELINE_LANDING at "
             "a folder of dt=YYYY-MM-DD folders, or say --from and --to."
         )
-        raise SettingsError(msg)
+        raise UsageError(msg)
     begin = first.date() if first else start
     end = last.date() if last else max(landed)
     return checked_range(settings, begin, end)
@@ -121,18 +121,18 @@ def checked_range(settings: Settings, begin: date, end: date, *, given: str | No
         given: the option that it was given by; --from and --to unless told.
 
     Raises:
-        SettingsError: backwards, before the first day, or not over yet.
+        UsageError: backwards, before the first day, or not over yet.
     """
     today = settings.today()
     start, newest = settings.first_day(today=today), today - timedelta(days=1)
     if begin > end:
         msg = f"{given}: {begin} is after {end}" if given else f"--from {begin} is after --to {end}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     if begin < start:
         option = given or (f"--to {end}" if end < start else f"--from {begin}")
         msg = f"{option} is before the first day of the history, {start} (PIPELINE_START)"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     if end > newest:
         msg = f"{given or f'--to {end}'} is not over yet; the last day that is, in {settings.timezone}, is {newest}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     return begin, end

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.history.failures import INTERRUPTS, message_of
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, RANGE_END, RANGE_START
@@ -54,7 +54,7 @@ def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetK
     function makes are selected together.
 
     Raises:
-        SettingsError: it names no asset.
+        UsageError: it names no asset.
     """
     graph = defs.resolve_asset_graph()
     order = [
@@ -70,10 +70,10 @@ def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetK
         chosen = wanted.required_multi_asset_neighbors().resolve(graph)
     except (dg.DagsterError, ValueError) as error:
         msg = f"--select {selection} names no asset. Assets: {', '.join(key.to_user_string() for key in order)}."
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
     if not chosen:
         msg = f"--select {selection} selects nothing. Assets: {', '.join(key.to_user_string() for key in order)}."
-        raise SettingsError(msg)
+        raise UsageError(msg)
     return [key for key in order if key in chosen]
 
 

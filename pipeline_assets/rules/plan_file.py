@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipeline_assets.errors import SettingsError, unreadable
+from pipeline_assets.errors import UsageError, unreadable
 from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.rules.backfill import (
     Action,
@@ -93,34 +93,34 @@ def of_text(text: str, *, name: str) -> PlanFile:
         name: of the file, for the message.
 
     Raises:
-        SettingsError: the text is no plan, one of another version, or was edited.
+        UsageError: the text is no plan, one of another version, or was edited.
     """
     try:
         whole = json.loads(text)
     except ValueError as error:
         msg = f"{name} is not JSON ({error}); a plan is written by `pipeline plan --out FILE`"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
     if not isinstance(whole, dict) or "pipeline_plan" not in whole:
         msg = f"{name} is JSON, but no plan; a plan is written by `pipeline plan --out FILE`"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     if whole["pipeline_plan"] != FORMAT:
         msg = (
             f"{name} is a plan of format {whole['pipeline_plan']}, this version reads format {FORMAT}; plan again with "
             "this version"
         )
-        raise SettingsError(msg)
+        raise UsageError(msg)
     said = {key: value for key, value in whole.items() if key not in ("pipeline_plan", "digest", "planned_at")}
     if _digest(said) != whole.get("digest"):
         msg = (
             f"{name} was edited after it was written: its content does not have the digest {whole.get('digest')}. "
             "Plan again with the options that you want; what a plan says is decided there."
         )
-        raise SettingsError(msg)
+        raise UsageError(msg)
     try:
         return PlanFile(_of_json(said), datetime.fromisoformat(whole["planned_at"]), whole["digest"])
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{name} cannot be read as a plan ({unreadable(error)}); plan again with this version"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
 
 
 def _digest(said: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ DENIED = Verdict(
 )
 BROKEN = Verdict("contract broken", "contract", _words("kind", "contract partition_mismatch"))
 UNUSABLE = Verdict("unusable input", "landing", _words("kind", "landing landing_missing missing"))
-MISCONFIGURED = Verdict("misconfigured", "settings", _words("kind", "settings source"), ends_range_after=1)
+MISCONFIGURED = Verdict("misconfigured", "settings", _words("kind", "settings source definition"), ends_range_after=1)
 REFUSED = Verdict(
     "storage refused",
     "storage_refused",

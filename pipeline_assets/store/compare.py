@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition
 from pipeline_assets.store import open_store
 from pipeline_assets.store.parquet import row_count
@@ -165,16 +165,16 @@ def open_lake(uri: str | Path) -> Lake:
         uri: as for `open_store`.
 
     Raises:
-        SettingsError: it is not a folder, or holds no day of any table.
+        UsageError: it is not a folder, or holds no day of any table.
     """
     if "://" not in str(uri) and not Path(uri).is_dir():
         msg = f"{uri} is not a folder; name the folder of a lake, as in PIPELINE_STORE"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     store = open_store(uri)
     days = {table: list(found) for table in store.tables() if (found := store.heads(table))}
     if not days:
         msg = f"{uri} is no lake: there is no TABLE/dt=YYYY-MM-DD/data.parquet below it"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     return Lake(store, days)
 
 
@@ -193,17 +193,17 @@ def compare_lakes(
         keys: columns that tell a row, by table.
 
     Raises:
-        SettingsError: both are one folder; neither has a table that is named, or a day of the range; a file cannot be
+        UsageError: both are one folder; neither has a table that is named, or a day of the range; a file cannot be
             read as Parquet.
     """
     if base.store.uri == other.store.uri:
         msg = f"{base.store.uri} would be compared with itself; name another lake"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     known = sorted(base.days.keys() | other.days.keys())
     unknown = [table for table in tables or () if table not in known]
     if unknown:
         msg = f"neither lake has a table {unknown[0]}; tables: {', '.join(known)}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     asked = {
         table: [
             day
@@ -215,7 +215,7 @@ def compare_lakes(
     if not any(asked.values()):
         span = f"from {first or 'the first'} to {last or 'the last'}"
         msg = f"neither {base.store.uri} nor {other.store.uri} has a day {span} of {', '.join(asked)}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     with row_comparison() as rows:
         return [
             _compare_table(base.store, other.store, rows, TableDiff(table, tuple((keys or {}).get(table, ()))), days)
@@ -253,7 +253,7 @@ def _named(partition: Partition) -> Iterator[None]:
         yield
     except (pa.ArrowException, duckdb.Error) as error:
         msg = f"{partition}: it cannot be compared: {str(error).strip()}"
-        raise SettingsError(msg) from error
+        raise UsageError(msg) from error
 
 
 def _plus(one: float | Decimal, two: float | Decimal) -> int | float | Decimal:

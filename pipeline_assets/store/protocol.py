@@ -15,7 +15,7 @@ from typing import NamedTuple, NewType, Protocol
 
 import pyarrow as pa
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import DefinitionError
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 
@@ -106,8 +106,8 @@ class Staged(Protocol):
 class Store(Protocol):
     """Partitions of tables, each one file, replaced whole or not at all. Safe for any number of writers at once.
 
-    Every method raises StorageRefused if the medium cannot be read or written, and SettingsError for a table of a name
-    that is none (`check_table`).
+    Every method raises StorageRefused if the medium cannot be read or written, and DefinitionError for a table whose
+    name is none (`check_table`).
     """
 
     @property
@@ -186,18 +186,18 @@ def check_table(table: str) -> None:
     """Make sure that a table's name stays below the root of a store and apart from the store's own folders.
 
     Raises:
-        SettingsError: it does not.
+        DefinitionError: it does not.
     """
     if not _TABLE.fullmatch(table):
         msg = f"table {table!r}: a table is named by letters, digits, '_', '-' and '/', not beginning with '_'"
-        raise SettingsError(msg)
+        raise DefinitionError(msg)
 
 
 def hive_path(partition: Partition) -> PurePosixPath:
     """Where a partition's folder is below the root of a store.
 
     Raises:
-        SettingsError: a table of that name is none of a store's.
+        DefinitionError: a table of that name is none of a store's.
     """
     check_table(partition.table)
     return PurePosixPath(partition.table) / f"dt={partition.key.isoformat()}"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
-from pipeline_assets.errors import PartitionConflict, PartitionMissing, PipelineError, SettingsError
+from pipeline_assets.errors import DefinitionError, PartitionConflict, PartitionMissing, PipelineError
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.store import Published, Seen, Store
@@ -214,7 +214,7 @@ def a_table_of_a_name_that_leads_elsewhere_is_refused(store: Store) -> None:
             lambda table=table: store.sweep(table),  # type: ignore[misc]
         )
         for use in uses:
-            with _refused(SettingsError, f"a table may be named {table!r}"):
+            with _refused(DefinitionError, f"a table may be named {table!r}"):
                 use()
 
 

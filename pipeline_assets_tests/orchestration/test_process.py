@@ -13,7 +13,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.process import (
     PlannedRun,
@@ -90,7 +90,7 @@ def test_a_selection_is_upstream_first_with_all_tables_of_a_function(
 
 @pytest.mark.parametrize("selection", ["nothing", "clean,nothing", "key:nothing", "and and", ""])
 def test_a_selection_of_no_table_lists_the_tables(defs: dg.Definitions, selection: str) -> None:
-    with pytest.raises(SettingsError) as raised:
+    with pytest.raises(UsageError) as raised:
         selected_keys(defs, selection)
     assert f"--select {selection} " in str(raised.value)
     assert "Assets: raw, rejected, clean, features, middle, odd." in str(raised.value)

@@ -252,7 +252,8 @@ def test_an_edit_of_the_framework_outdates_nothing_and_one_of_an_asset_only_what
         "from pipeline_assets.assets import daily_sales, events, raw_events, user_features, user_segments\n"
         "from pipeline_assets.rules.code_version import code_version\n"
         "for each in (raw_events, events, daily_sales, user_features, user_segments):\n"
-        "    print(code_version(getattr(each, each.__name__.rpartition('.')[2])))\n"
+        "    table = getattr(each, each.__name__.rpartition('.')[2])\n"
+        "    print(code_version(getattr(table, 'function', table)))\n"
     )
 
     def versions(copy: Path) -> list[str]:

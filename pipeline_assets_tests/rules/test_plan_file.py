@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Mode, Plan, Reason, Spread, TableProgress
 from pipeline_assets.rules.plan_file import FORMAT, digest_of, of_text, to_text
@@ -106,7 +106,7 @@ def test_whatever_is_edited_by_hand_is_noticed() -> None:
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = "edited"
-        with pytest.raises(SettingsError, match="was edited after it was written"):
+        with pytest.raises(UsageError, match="was edited after it was written"):
             of_text(json.dumps(said), name="plan.json")
 
 
@@ -132,7 +132,7 @@ def test_the_digest_is_of_what_the_plan_says_and_not_of_when() -> None:
     ],
 )
 def test_what_is_no_plan_is_refused_by_name(text: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=rf"^plan\.json .*{said}"):
+    with pytest.raises(UsageError, match=rf"^plan\.json .*{said}"):
         of_text(text, name="plan.json")
 
 
@@ -145,5 +145,5 @@ def test_what_is_no_plan_is_refused_by_name(text: str, said: str) -> None:
 )
 def test_a_whole_plan_that_says_what_this_version_does_not_know_is_refused(change: dict[str, object]) -> None:
     said = json.loads(to_text(example(), planned_at=PLANNED_AT)) | change
-    with pytest.raises(SettingsError, match=r"plan\.json cannot be read as a plan"):
+    with pytest.raises(UsageError, match=r"plan\.json cannot be read as a plan"):
         of_text(json.dumps(said), name="plan.json")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition
 from pipeline_assets.store.compare import DayState, TableDiff, compare_lakes, open_lake
 from pipeline_assets.store.local import LocalStore
@@ -198,28 +198,28 @@ def test_without_a_key_rows_are_added_and_removed(base: Path, other: Path) -> No
 def test_what_is_no_lake_is_refused(tmp_path: Path, wrong: str, said: str) -> None:
     (tmp_path / "empty" / "sales" / "dt=2026-03-01").mkdir(parents=True)
     (tmp_path / "a file").touch()
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(UsageError, match=said):
         open_lake(tmp_path / wrong)
 
 
 def test_a_lake_is_not_compared_with_itself(base: Path, tmp_path: Path) -> None:
     put(base, "sales", 0, sales(1))
     (tmp_path / "link").symlink_to(base)
-    with pytest.raises(SettingsError, match="would be compared with itself"):
+    with pytest.raises(UsageError, match="would be compared with itself"):
         diffs(base, tmp_path / "link")
 
 
 def test_unknown_tables_and_empty_ranges_are_told(base: Path, other: Path) -> None:
     put(base, "sales", 0, sales(1))
     put(other, "stock", 0, sales(1))
-    with pytest.raises(SettingsError, match="neither lake has a table sale; tables: sales, stock"):
+    with pytest.raises(UsageError, match="neither lake has a table sale; tables: sales, stock"):
         diffs(base, other, tables=["sales", "sale"])
-    with pytest.raises(SettingsError, match=r"has a day from 2026-03-02 to the last of sales, stock"):
+    with pytest.raises(UsageError, match=r"has a day from 2026-03-02 to the last of sales, stock"):
         diffs(base, other, first=day(1))
 
 
 def test_a_file_that_is_not_parquet_is_named_by_table_and_day(base: Path, other: Path) -> None:
     put(base, "sales", 0, sales(1))
     overwrite(LocalStore(other), Partition("sales", day(0)), b"no Parquet")
-    with pytest.raises(SettingsError, match="sales 2026-03-01: it cannot be compared"):
+    with pytest.raises(UsageError, match="sales 2026-03-01: it cannot be compared"):
         diffs(base, other)

@@ -19,7 +19,9 @@ from pipeline_assets_tests.support.system_calls import needs_strace
 @needs_strace
 @pytest.mark.parametrize("scene", ["first commit", "overwrite"])
 def test_bytes_and_names_are_on_disk_in_the_order_that_survives_a_power_cut(scene: str, tmp_path: Path) -> None:
-    calls, root, is_first = calls_of(SCENES[scene], tmp_path), tmp_path / "lake", scene == "first commit"
+    root, is_first = tmp_path / "lake", scene == "first commit"
+    # A record need not survive: nothing judges by it, and one that cannot be read is none.
+    calls = [call for call in calls_of(SCENES[scene], tmp_path) if "/_records" not in call.arguments]
 
     published = root / hive_path(SALES) / "data.parquet"
     (rename,) = (at for at, call in enumerate(calls) if call.name.startswith("rename") and call.of(published))

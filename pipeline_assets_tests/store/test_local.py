@@ -24,10 +24,10 @@ import pytest
 import xxhash
 
 from pipeline_assets.errors import (
+    DefinitionError,
     PartitionConflict,
     PartitionMissing,
     PipelineError,
-    SettingsError,
     StorageFull,
     StorageRefused,
     StoreBusy,
@@ -150,7 +150,7 @@ def test_a_table_whose_folder_cannot_be_listed_is_told_of(store: LocalStore) -> 
 
     with pytest.raises(StorageRefused, match="table sales"):
         store.heads("sales")
-    with pytest.raises(SettingsError):
+    with pytest.raises(DefinitionError):
         store.heads("../sales")
 
 
@@ -201,7 +201,7 @@ def test_a_table_that_would_leave_the_root_or_meet_the_stores_own_folders_is_ref
         lambda: days_of(store, table),
         lambda: store.sweep(table),
     ):
-        with pytest.raises(SettingsError, match="a table is named by letters"):
+        with pytest.raises(DefinitionError, match="a table is named by letters"):
             using()
 
 

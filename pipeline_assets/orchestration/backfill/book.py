@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import dagster as dg
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo
 
-from pipeline_assets.errors import SettingsError, unreadable
+from pipeline_assets.errors import BackfillHeld, StateUnreadable, UsageError, unreadable
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.plan_file import PlanFile, of_text, to_text
 from pipeline_assets.store.files import locked, names_in, replace_file
@@ -87,7 +87,7 @@ class Book:
         """One of them; the beginning of its id is enough.
 
         Raises:
-            SettingsError: there is none, or several begin so, or its file cannot be read.
+            UsageError: there is none, or several begin so, or its file cannot be read.
         """
         found = [each for each in self.ids() if backfill_id and each.startswith(backfill_id)]
         if backfill_id in found:
@@ -96,7 +96,7 @@ class Book:
             known = ", ".join(found or self.ids()[:5]) or "none yet"
             what = "several backfills begin with" if found else "there is no backfill"
             msg = f"{what} {backfill_id!r}; there are: {known}"
-            raise SettingsError(msg)
+            raise UsageError(msg)
         return self._read(self._path(found[0]))
 
     def readable(
@@ -110,7 +110,7 @@ class Book:
         for each in self.ids()[:limit]:
             try:
                 yield self._read(self._path(each))
-            except SettingsError as error:
+            except (StateUnreadable, UsageError) as error:
                 if unreadable is not None:
                     unreadable(str(error))
 
@@ -122,7 +122,7 @@ class Book:
                 f"{path} cannot be read as a backfill ({unreadable(error)}). What it had committed stands; delete the "
                 "file, and plan anew for what it had left"
             )
-            raise SettingsError(msg) from error
+            raise StateUnreadable(msg) from error
 
     def cancel(self, backfill_id: str) -> None:
         """From now on nothing of it is begun, by whatever process."""
@@ -142,12 +142,12 @@ class Book:
         """Carry it out, alone, for as long as this process lives.
 
         Raises:
-            SettingsError: another process does so.
+            BackfillHeld: another process does so.
         """
         with locked(self._lock(backfill_id), wait_seconds=LOOKED_AT_SECONDS, sleep=sleep) as held:
             if not held:
                 msg = f"backfill {backfill_id} is being carried out by another process; `pipeline cancel` stops that"
-                raise SettingsError(msg)
+                raise BackfillHeld(msg)
             yield
 
     def _lock(self, backfill_id: str) -> Path:

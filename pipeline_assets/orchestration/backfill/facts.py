@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import DefinitionError
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
@@ -212,7 +212,7 @@ def _in_doubt(graph: Graph, table: str, records: Mapping[str, Days], instance: d
 
 
 def _heads(store: Store, table: str) -> Heads:
-    with suppress(SettingsError):  # an asset of a name that the store does not take is kept elsewhere
+    with suppress(DefinitionError):  # an asset of a name that the store does not take is kept elsewhere
         return store.heads(table)
     return {}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline_assets.errors import PlanOutdated, SettingsError
+from pipeline_assets.errors import PlanOutdated, UsageError
 from pipeline_assets.orchestration.backfill import in_dagster, in_process
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
@@ -123,12 +123,12 @@ class Backfills:
 
         Raises:
             PlanOutdated: it would.
-            SettingsError: the plan is of another project.
+            UsageError: the plan is of another project.
         """
         unknown = [lead for lead in (*file.plan.ask.tables, *file.plan.order) if lead not in self.graph.steps]
         if unknown:
             msg = f"{name} speaks of {', '.join(dict.fromkeys(unknown))}, which this project does not have; plan again"
-            raise SettingsError(msg)
+            raise UsageError(msg)
         moved = differences(file.plan, self.plan(file.plan.ask, planned_at=file.planned_at).plan)
         if moved:
             what = f"{name} was made at {file.planned_at:%Y-%m-%d %H:%M} UTC and is outdated; nothing was computed:"
@@ -145,16 +145,16 @@ class Backfills:
         """Make a backfill of what failed in another one, and of what was held back by that, by the present code.
 
         Raises:
-            SettingsError: that one is running, or nothing of it failed.
+            UsageError: that one is running, or nothing of it failed.
         """
         summary = self.summary(before)
         if summary.status is BackfillStatus.RUNNING:
             msg = f"backfill {before.backfill_id} is running; retry what failed of it when it has ended"
-            raise SettingsError(msg)
+            raise UsageError(msg)
         failed = summary.progress.failed
         if not failed:
             msg = f"nothing of backfill {before.backfill_id} failed: it is {summary.status.value}"
-            raise SettingsError(msg)
+            raise UsageError(msg)
         planned = only(before.file.plan, {*failed, *held_by(self.graph, failed, summary.progress.left)})
         present = self._code_versions()
         planned = replace(planned, code_versions={lead: present[lead] for lead in planned.order if lead in present})
@@ -176,7 +176,7 @@ class Backfills:
         """Ask whether the webserver answers, if it is to launch the backfill.
 
         Raises:
-            SettingsError: it does not.
+            UsageError: it does not.
         """
         if backfill.where == IN_DAGSTER:
             self._dagster.backfills(limit=1)
@@ -185,13 +185,13 @@ class Backfills:
         """Find the backfill of that id, or the newest that has something left.
 
         Raises:
-            SettingsError: there is none, or it was cancelled.
+            UsageError: there is none, or it was cancelled.
         """
         if backfill_id is not None:
             begun = self.book.get(backfill_id)
             if self.book.is_cancelled(begun.backfill_id):
                 msg = f"backfill {begun.backfill_id} was cancelled, for good; plan anew for what it had left"
-                raise SettingsError(msg)
+                raise UsageError(msg)
             return begun
         taken_up = set[str | None]()  # by a later retry
         for each in self.book.readable():
@@ -201,7 +201,7 @@ class Backfills:
             if each.retries is not None:
                 taken_up.add(each.retries)
         msg = "there is no backfill to go on with; `pipeline backfills` lists what there was"
-        raise SettingsError(msg)
+        raise UsageError(msg)
 
     def summary(self, backfill: Backfill) -> Summary:
         """Read how far it is."""
@@ -215,13 +215,13 @@ class Backfills:
             backfill_id: or the beginning of it.
 
         Raises:
-            SettingsError: there is no such backfill, or it has ended; the webserver does not answer.
+            UsageError: there is no such backfill, or it has ended; the webserver does not answer.
         """
         backfill = self.book.get(backfill_id)
         status = self.summary(backfill).status
         if status in (BackfillStatus.DONE, BackfillStatus.CANCELLED):
             msg = f"backfill {backfill.backfill_id} is {status.value}: there is nothing to cancel"
-            raise SettingsError(msg)
+            raise UsageError(msg)
         self.book.cancel(backfill.backfill_id)
         if backfill.where == IN_DAGSTER:
             for each in self._dagster.backfills():
@@ -253,7 +253,7 @@ class Backfills:
             True if it was stopped or cancelled before its end.
 
         Raises:
-            SettingsError: another process carries it out, or the webserver refuses.
+            UsageError: another process carries it out, or the webserver refuses.
             PlanOutdated: the code is another one than it was planned for.
             WatchLost: the webserver does not answer any more; Dagster goes on.
             WorkerDied: a process that this one had started is gone.

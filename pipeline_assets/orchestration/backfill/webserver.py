@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from pipeline_assets.errors import NoAnswer, SettingsError
+from pipeline_assets.errors import DagsterRefused, NoAnswer, SettingsError
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import (
     BACKFILL_TAG,
@@ -165,7 +165,7 @@ class RunningDagster:
     Args:
         url: as opened in a browser.
 
-    Every method raises NoAnswer if nobody answers at the URL, and SettingsError if what answers is not a Dagster; the
+    Every method raises NoAnswer if nobody answers at the URL, and DagsterRefused if what answers is not a Dagster; the
     message says what to do.
     """
 
@@ -190,12 +190,12 @@ class RunningDagster:
             Dagster's id of it.
 
         Raises:
-            SettingsError: nothing is to be made; the daemon is not running; the tables or the days are none of that
+            DagsterRefused: nothing is to be made; the daemon is not running; the tables or the days are none of that
                 Dagster's.
         """
         if not any(targets.values()):
             msg = "There is nothing to compute in this backfill."
-            raise SettingsError(msg)
+            raise DagsterRefused(msg)
         known = {name: tags[name] for name in (BACKFILL_TAG, PART_TAG)}
         if (launched := self._launched(known)) is not None:
             return launched
@@ -221,12 +221,12 @@ class RunningDagster:
             backfill_id: Dagster's.
 
         Raises:
-            SettingsError: there is none of that id.
+            DagsterRefused: there is none of that id.
         """
         answer = self._ask(ONE, id=backfill_id)
         if answer["__typename"] == "BackfillNotFoundError":
             msg = f"The Dagster at {self.url} has no backfill {backfill_id}. `pipeline backfills` lists them."
-            raise SettingsError(msg)
+            raise DagsterRefused(msg)
         return _backfill_of(self._good(answer, "PartitionBackfill"))
 
     def backfills(self, *, limit: int = 50) -> list[DagsterBackfill]:
@@ -245,12 +245,12 @@ class RunningDagster:
         """Cancel it and wait until nothing of it is running or queued; what was committed stays.
 
         Raises:
-            SettingsError: there is none of that id; it had ended before; it has not ended in time.
+            DagsterRefused: there is none of that id; it had ended before; it has not ended in time.
         """
         told = self.status(backfill_id)
         if told.status.has_ended:
             msg = f"Backfill {backfill_id} has ended already ({told.status}): there is nothing to cancel."
-            raise SettingsError(msg)
+            raise DagsterRefused(msg)
         deadline = clock() + patience_seconds
         while not told.status.has_ended or self._has_unfinished_runs(backfill_id):
             if told.status is DagsterBackfillStatus.RUNNING:
@@ -261,7 +261,7 @@ class RunningDagster:
                     f"Backfill {backfill_id} is {told.status} since {patience_seconds:.0f} s and has not ended. "
                     "Dagster's daemon ends it: see that it is running, and what its log says."
                 )
-                raise SettingsError(msg)
+                raise DagsterRefused(msg)
             sleep(1)
             told = self.status(backfill_id)
         return told
@@ -288,7 +288,7 @@ class RunningDagster:
                 else "it runs another project, or another version of it. PIPELINE_DAGSTER_URL names the one to use"
             )
             msg = f"The Dagster at {self.url} has no asset {', '.join(unknown)}: {why}."
-            raise SettingsError(msg)
+            raise DagsterRefused(msg)
         for table, days in tables.items():
             if absent := [day for day in days if str(day) not in found[table]]:
                 msg = (
@@ -296,13 +296,13 @@ class RunningDagster:
                     f"{f' and {len(absent) - 1} more days' if len(absent) > 1 else ''}. Its PIPELINE_START or "
                     "PIPELINE_TIMEZONE is another than here, or that day is not over yet."
                 )
-                raise SettingsError(msg)
+                raise DagsterRefused(msg)
         if not self._ask(DAEMON)["daemonHealth"]["daemonStatus"]["healthy"]:
             msg = (
                 f"The Dagster at {self.url} has no daemon running, which executes backfills. Start it: `make dev` "
                 "starts both, `dagster-daemon run` the daemon alone."
             )
-            raise SettingsError(msg)
+            raise DagsterRefused(msg)
 
     def _has_unfinished_runs(self, backfill_id: str) -> bool:
         filtered = {"tags": [{"key": DAGSTER_BACKFILL_TAG, "value": backfill_id}], "statuses": UNFINISHED}
@@ -312,7 +312,7 @@ class RunningDagster:
         if answer["__typename"] != expected:
             told = answer.get("message", "no reason given").strip()
             msg = f"The Dagster at {self.url} refused ({answer['__typename']}): {told}"
-            raise SettingsError(msg)
+            raise DagsterRefused(msg)
         return answer
 
     def _ask(self, query: str, **variables: object) -> Any:
@@ -337,7 +337,7 @@ class RunningDagster:
             errors = data = None
         if errors:
             msg = f"The Dagster at {self.url} refused: {errors[0].get('message')}"
-            raise SettingsError(msg)
+            raise DagsterRefused(msg)
         if not isinstance(data, dict) or data.get("answer") is None:
             msg = (
                 f"What answers at {self.url} is not a Dagster webserver (HTTP status {response.status_code}). Set "

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import dagster as dg
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
-from pipeline_assets.errors import LandingUnavailable, PipelineError, SettingsError, unreadable
+from pipeline_assets.errors import LandingUnavailable, PipelineError, StateUnreadable, unreadable
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.partition import days_between, days_in_words
@@ -60,7 +60,7 @@ class LandingCursor:
         """Read the text that Dagster kept; without one, nothing has been seen yet.
 
         Raises:
-            SettingsError: the text is not ours.
+            StateUnreadable: the text is not ours.
         """
         if not cursor:
             return LandingCursor(0, None, {}, set())
@@ -68,7 +68,7 @@ class LandingCursor:
             return _adapter().validate_json(cursor)
         except (ValueError, TypeError) as error:
             told = f"its cursor cannot be read ({unreadable(error)}). Reset it in the UI; nothing is lost by that."
-            raise SettingsError(f"landing_sensor: {told}") from error
+            raise StateUnreadable(f"landing_sensor: {told}") from error
 
 
 @cache

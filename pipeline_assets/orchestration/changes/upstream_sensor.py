@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import dagster as dg
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
-from pipeline_assets.errors import SettingsError, unreadable
+from pipeline_assets.errors import StateUnreadable, unreadable
 from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import recorded_failures
@@ -161,7 +161,7 @@ class UpstreamCursor:
         """Read the text that Dagster kept; without one, nothing has been seen yet.
 
         Raises:
-            SettingsError: the text is not ours.
+            StateUnreadable: the text is not ours.
         """
         if not cursor:
             return UpstreamCursor({}, set(), {}, [], {})
@@ -172,7 +172,7 @@ class UpstreamCursor:
                 f"{NAME}: its cursor cannot be read ({unreadable(error)}). Reset it in the UI: every record is read "
                 "again then, and what is current stays as it is."
             )
-            raise SettingsError(msg) from error
+            raise StateUnreadable(msg) from error
 
 
 @cache

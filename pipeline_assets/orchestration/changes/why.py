@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
@@ -61,7 +61,7 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     """Judge one partition as the upstream sensor would.
 
     Raises:
-        SettingsError: no such daily table, or the day is not in its history.
+        UsageError: no such daily table, or the day is not in its history.
     """
     assets = defs.resolve_asset_graph()
     graph = daily_graph(assets)
@@ -104,11 +104,11 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
 def _check(graph: Graph, assets: Any, table: str, day: date) -> None:
     if table not in graph.tables:
         msg = f"there is no daily table {table}; tables: {', '.join(graph.tables)}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
     first, last = graph.first_days[table], last_days(assets)[table]
     if not first <= day <= last:
         msg = f"{table} {day}: its history is {first} to {last}"
-        raise SettingsError(msg)
+        raise UsageError(msg)
 
 
 def _cursor_of(instance: dg.DagsterInstance) -> tuple[UpstreamCursor, bool]:

@@ -17,7 +17,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline_assets.errors import ContractBroken, PartitionMismatch, PartitionMissing, SettingsError
+from pipeline_assets.errors import ContractBroken, DefinitionError, PartitionMismatch, PartitionMissing
 from pipeline_assets.orchestration.history.graph import described, is_daily
 from pipeline_assets.orchestration.partition.cut import DAY_COLUMN_KEY, frames_by_day
 from pipeline_assets.orchestration.partition.frames import FrameKind, frame_kind, to_pandas
@@ -203,7 +203,7 @@ def _daily_table(context: dg.OutputContext | dg.InputContext) -> str:
     """Name of the asset's table.
 
     Raises:
-        SettingsError: the asset has no daily partitions.
+        DefinitionError: the asset has no daily partitions.
     """
     table = _table_name(context.asset_key)
     if not context.has_asset_partitions or not is_daily(context.asset_partitions_def):
@@ -212,5 +212,5 @@ def _daily_table(context: dg.OutputContext | dg.InputContext) -> str:
             f"{table}: its partitions ({found}) are not days. This IO manager keeps one file per day, from midnight to "
             "midnight: give the asset a dg.DailyPartitionsDefinition without offsets, or another io_manager_key."
         )
-        raise SettingsError(msg)
+        raise DefinitionError(msg)
     return table

@@ -15,7 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import BackfillHeld, StateUnreadable, UsageError
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
 from pipeline_assets.rules.plan_file import PlanFile, digest_of
@@ -58,7 +58,7 @@ def test_a_file_that_was_written_before_files_had_a_format_is_read(book: Book) -
 
     assert book.get("20260301-1") == backfill("20260301-1")
     file.write_text(json.dumps(written | {"format": 2}))
-    with pytest.raises(SettingsError, match=r"cannot be read as a backfill \(format: Input should be 1\)"):
+    with pytest.raises(StateUnreadable, match=r"cannot be read as a backfill \(format: Input should be 1\)"):
         book.get("20260301-1")
 
 
@@ -74,10 +74,10 @@ def test_an_id_is_found_by_its_beginning_if_no_other_begins_so(book: Book) -> No
         book.add(backfill(each))
     assert book.get("20260302").backfill_id == "20260302-1"
     assert book.get("20260301-1").backfill_id == "20260301-1"  # whole, though another one begins with it
-    with pytest.raises(SettingsError, match="several backfills begin with '20260301'; there are: 20260301-12, 2026"):
+    with pytest.raises(UsageError, match="several backfills begin with '20260301'; there are: 20260301-12, 2026"):
         book.get("20260301")
     for unknown in ("", "1", "20260301-123"):
-        with pytest.raises(SettingsError, match=f"there is no backfill '{unknown}'; there are: 20260302-1, "):
+        with pytest.raises(UsageError, match=f"there is no backfill '{unknown}'; there are: 20260302-1, "):
             book.get(unknown)
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_listed(book: Boo
     assert [each.backfill_id for each in book.readable(unreadable=told.append)] == ["20260301-1"]
     (message,) = told
     assert str(book.folder / "20260302-1.json") in message
-    with pytest.raises(SettingsError, match="cannot be read as a backfill"):
+    with pytest.raises(StateUnreadable, match="cannot be read as a backfill"):
         book.get("20260302-1")
 
 
@@ -105,7 +105,7 @@ def test_a_plan_that_was_edited_in_the_book_is_not_carried_out(book: Book) -> No
     book.add(backfill("20260301-1"))
     path = book.folder / "20260301-1.json"
     path.write_text(path.read_text().replace(str(DAY), "2026-02-15"))
-    with pytest.raises(SettingsError, match="was edited after it was written"):
+    with pytest.raises(UsageError, match="was edited after it was written"):
         book.get("20260301-1")
 
 
@@ -128,7 +128,7 @@ def test_one_process_carries_it_out_and_lets_go_of_it_when_it_is_killed(book: Bo
         assert other.stdout.readline() == "held\n"
         assert book.is_held("20260301-1")
         with (
-            pytest.raises(SettingsError, match="20260301-1 is being carried out by another process"),
+            pytest.raises(BackfillHeld, match="20260301-1 is being carried out by another process"),
             book.hold("20260301-1"),
         ):
             pass

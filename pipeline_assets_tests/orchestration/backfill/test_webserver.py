@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline_assets.errors import NoAnswer, SettingsError
+from pipeline_assets.errors import DagsterRefused, NoAnswer
 from pipeline_assets.orchestration.backfill.in_dagster import PRIORITY, parts, tags_of
 from pipeline_assets.orchestration.backfill.webserver import (
     DagsterBackfill,
@@ -231,22 +231,22 @@ def test_a_canceled_backfill_ends_and_nothing_of_it_starts_afterwards(dagster: R
     shop.ask("events", 60)
     wait_until(lambda: ("done", "events", 60) in shop.journal(), what="the queue to have gone on")
     assert shop.journal()[len(after) :] == [("began", "events", 60), ("done", "events", 60)]
-    with pytest.raises(SettingsError, match=rf"{backfill_id} has ended already \(canceled\)"):
+    with pytest.raises(DagsterRefused, match=rf"{backfill_id} has ended already \(canceled\)"):
         dagster.cancel(backfill_id)
 
 
 def test_what_a_user_gets_wrong_is_told(dagster: RunningDagster) -> None:
     for ask in (dagster.status, dagster.cancel):
-        with pytest.raises(SettingsError, match=r"has no backfill nosuch. `pipeline backfills` lists"):
+        with pytest.raises(DagsterRefused, match=r"has no backfill nosuch. `pipeline backfills` lists"):
             ask("nosuch")
-    with pytest.raises(SettingsError, match="nothing to compute"):
+    with pytest.raises(DagsterRefused, match="nothing to compute"):
         launch(dagster, {"events": []}, "wrong")
     for days, told in (([day(1), date(2999, 1, 1)], "2999-01-01"), ([date(1999, 1, 1), date(1999, 1, 2)], "and 1 ")):
-        with pytest.raises(SettingsError, match=rf"does not have events .*{told}.*Its PIPELINE_START"):
+        with pytest.raises(DagsterRefused, match=rf"does not have events .*{told}.*Its PIPELINE_START"):
             launch(dagster, {"events": days}, "wrong")
     other = workshop.graph()
     other.steps["orders"] = ("orders",)  # type: ignore[index]
-    with pytest.raises(SettingsError, match=r"has no asset orders: it runs another project.*PIPELINE_DAGSTER_URL"):
+    with pytest.raises(DagsterRefused, match=r"has no asset orders: it runs another project.*PIPELINE_DAGSTER_URL"):
         launch(dagster, {"events": [day(1)], "orders": [day(1)]}, "wrong", graph=other)
     assert "wrong" not in {each.tags.get(BACKFILL_TAG) for each in dagster.backfills()}
 
@@ -257,11 +257,11 @@ def test_a_dagster_without_a_daemon_or_with_code_that_does_not_load_launches_not
     shop = Workshop(tmp_path / "workshop")
     with dagster_running(tmp_path / "home", shop.settings(), module=workshop.MODULE, with_daemon=False) as server:
         dagster = RunningDagster(server.url)
-        with pytest.raises(SettingsError, match=r"no daemon running.*dagster-daemon run"):
+        with pytest.raises(DagsterRefused, match=r"no daemon running.*dagster-daemon run"):
             launch(dagster, {"events": [day(1)]}, "wrong")
         (shop.root / "unloadable").touch()
         server.ask(RELOAD)
-        with pytest.raises(SettingsError, match=r"has no asset events: its code cannot be loaded \(.*workshop: "):
+        with pytest.raises(DagsterRefused, match=r"has no asset events: its code cannot be loaded \(.*workshop: "):
             launch(dagster, {"events": [day(1)]}, "wrong")
         assert dagster.backfills() == []
 
@@ -295,7 +295,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 def test_what_is_not_a_dagster_is_told(status: int, body: bytes) -> None:
     with (
         answering(status, body) as url,
-        pytest.raises(SettingsError, match=rf"{url} is not a Dagster webserver \(HTTP status {status}\)"),
+        pytest.raises(DagsterRefused, match=rf"{url} is not a Dagster webserver \(HTTP status {status}\)"),
     ):
         RunningDagster(url).backfills()
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import StateUnreadable
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book
 from pipeline_assets.orchestration.changes.upstream_sensor import PostponedRetry, RequestedRun, UpstreamCursor
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, RUN_KEY_TAG
@@ -344,14 +344,14 @@ def test_a_cursor_that_was_written_before_cursors_had_a_format_is_read() -> None
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "7", '{"hints":0,"newest":null,"looks":{},"asked":[]}'])
 def test_a_cursor_of_somebody_else_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"^upstream_sensor: its cursor cannot be read \(.*\)\. Reset it"):
+    with pytest.raises(StateUnreadable, match=r"^upstream_sensor: its cursor cannot be read \(.*\)\. Reset it"):
         UpstreamCursor.of_cursor(text)
 
 
 @pytest.mark.parametrize("waiting", ['["shop/a"]', '{"shop/a": "2026-01-01"}', '{"shop/a": ["today"]}', "null"])
 def test_a_cursor_that_was_edited_badly_is_refused(waiting: str) -> None:
     text = f'{{"read":{{}},"waiting":{waiting},"asked":{{}},"later":[],"refused":{{}}}}'
-    with pytest.raises(SettingsError, match=r"upstream_sensor: its cursor cannot be read \("):
+    with pytest.raises(StateUnreadable, match=r"upstream_sensor: its cursor cannot be read \("):
         UpstreamCursor.of_cursor(text)
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import StateUnreadable
 from pipeline_assets.orchestration.changes.landing_sensor import landing_sensor, rescan_job
 from pipeline_assets.store.landing import LandingZone
 from pipeline_assets_tests.orchestration.lake import Lake
@@ -254,7 +254,7 @@ def test_a_sensor_that_starts_anew_reports_nothing_that_was_reported(zone: Zone)
 @pytest.mark.parametrize("cursor", ["nonsense", "[]", '{"hints": 1}'], ids=["no JSON", "a list", "half of it"])
 def test_a_cursor_that_is_not_ours_is_refused_with_what_to_do(zone: Zone, cursor: str) -> None:
     zone.sensed.cursors["landing_sensor"] = cursor
-    with pytest.raises(SettingsError, match="Reset it in the UI"):
+    with pytest.raises(StateUnreadable, match="Reset it in the UI"):
         zone.tick()
 
 

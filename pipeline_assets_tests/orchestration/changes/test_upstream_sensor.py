@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import StateUnreadable
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.changes.upstream_sensor import LOOKED_UP_PER_TICK, REQUESTS_PER_TICK
 from pipeline_assets.orchestration.history.tags import BECAUSE_TAG
@@ -242,7 +242,7 @@ def test_partitions_beyond_the_limit_are_looked_at_by_the_next_ticks(lake: Lake)
 def test_a_cursor_that_cannot_be_read_is_an_error_that_says_what_to_do(lake: Lake, shop: Sensed, cursor: str) -> None:
     shop.cursors["upstream_sensor"] = cursor
 
-    with pytest.raises(SettingsError, match="Reset it in the UI"):
+    with pytest.raises(StateUnreadable, match="Reset it in the UI"):
         shop.tick()
 
 

@@ -22,7 +22,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, upstream_sensor
 from pipeline_assets.orchestration.changes.why import Explanation, explain
@@ -171,7 +171,7 @@ def test_a_failure_is_told_with_its_verdict_and_holds_what_is_downstream(keeper:
 
 
 def test_a_day_outside_of_the_history_and_an_unknown_table_are_refused(keeper: Keeper) -> None:
-    with pytest.raises(SettingsError, match="its history is 2024-02-27 to"):
+    with pytest.raises(UsageError, match="its history is 2024-02-27 to"):
         keeper.why("totals", -1)
-    with pytest.raises(SettingsError, match="there is no daily table nope"):
+    with pytest.raises(UsageError, match="there is no daily table nope"):
         keeper.why("nope", 0)
