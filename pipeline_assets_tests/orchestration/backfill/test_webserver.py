@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline_assets.errors import DagsterRefused, NoAnswer
+from pipeline_assets.errors import DagsterRefused, NoAnswer, SettingsError
 from pipeline_assets.orchestration.backfill.in_dagster import PRIORITY, parts, tags_of
 from pipeline_assets.orchestration.backfill.webserver import (
     DagsterBackfill,
@@ -295,7 +295,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 def test_what_is_not_a_dagster_is_told(status: int, body: bytes) -> None:
     with (
         answering(status, body) as url,
-        pytest.raises(DagsterRefused, match=rf"{url} is not a Dagster webserver \(HTTP status {status}\)"),
+        pytest.raises(SettingsError, match=rf"{url} is not a Dagster webserver \(HTTP status {status}\)"),
     ):
         RunningDagster(url).backfills()
 
