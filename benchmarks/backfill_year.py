@@ -72,8 +72,7 @@ def _resumed(folder: Path) -> float:
     with _started(FULL, folder) as begun:
         while len(_published(folder)) < DAYS * ASSETS / 2:
             if begun.poll() is not None:
-                msg = f"the backfill ended with {begun.returncode} before it was killed"
-                raise CannotRunError(msg)
+                raise CannotRunError(f"the backfill ended with {begun.returncode} before it was killed")
             time.sleep(0.1)
         os.killpg(begun.pid, signal.SIGKILL)
     there = _published(folder)
@@ -81,8 +80,7 @@ def _resumed(folder: Path) -> float:
     with _started([PIPELINE, "backfill", "--resume"], folder) as going_on:
         while not _published(folder) - there:
             if going_on.poll() is not None:
-                msg = f"the resumed backfill ended with {going_on.returncode} and published nothing"
-                raise CannotRunError(msg)
+                raise CannotRunError(f"the resumed backfill ended with {going_on.returncode} and published nothing")
             time.sleep(0.05)
         seconds = time.perf_counter() - started
         os.killpg(going_on.pid, signal.SIGKILL)

@@ -35,8 +35,7 @@ def run() -> list[Figure]:
         if ran.killed:
             print("\nkilled: it had passed the limit")
         elif (kept := _rows_of(folder, "events") + _rows_of(folder, "rejected_events")) != landed:
-            msg = f"{landed:,} events landed, {kept:,} are in events and rejected_events"
-            raise CannotRunError(msg)
+            raise CannotRunError(f"{landed:,} events landed, {kept:,} are in events and rejected_events")
     return [TARGETS[0].figure(ran.peak_bytes / 1e6)]
 
 

@@ -106,11 +106,9 @@ def _both_refuse(rows: pa.Table, *schemas: pandera.DataFrameSchema) -> None:
             schema.validate(to_pandas(broken), lazy=True)
         except pandera.errors.SchemaErrors:
             continue
-        msg = "pandera let a repeated id pass"
-        raise CannotRunError(msg)
+        raise CannotRunError("pandera let a repeated id pass")
     try:
         audit([broken])
     except ContractBroken:
         return
-    msg = "our contract let a repeated id pass"
-    raise CannotRunError(msg)
+    raise CannotRunError("our contract let a repeated id pass")

@@ -173,8 +173,7 @@ def run_child(command: Sequence[str], folder: Path, *, limit_bytes: int | None =
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode and not over.is_set():
         output = "".join(line for _, line in lines)
-        msg = f"`{' '.join(command)}` ended with {child.returncode}:\n{output}"
-        raise CannotRunError(msg)
+        raise CannotRunError(f"`{' '.join(command)}` ended with {child.returncode}:\n{output}")
     peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     cpu_seconds = usage.ru_utime + usage.ru_stime
     return Child(seconds, cpu_seconds, peak_bytes, _phases(lines, samples), over.is_set())

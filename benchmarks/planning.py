@@ -89,8 +89,9 @@ class Built:
         days = len(facts.records[LANDING])
         wanted = days * len(leads) if force else 0
         if len(planned.partitions(Action.COMPUTE)) != wanted or sum(map(len, facts.heads.values())) != days * TABLES:
-            msg = f"of {days} days of {len(leads)} steps {len(planned.partitions(Action.COMPUTE))} are to be computed"
-            raise CannotRunError(msg)
+            raise CannotRunError(
+                f"of {days} days of {len(leads)} steps {len(planned.partitions(Action.COMPUTE))} are to be computed"
+            )
         return planned
 
     def read_rows(self) -> int:
@@ -134,8 +135,7 @@ def _eight_tables(folder: Path, first: date) -> dg.Definitions:
     defs = dg.Definitions(assets, resources=every.resources, executor=dg.in_process_executor)
     found = daily_graph(defs.resolve_asset_graph())
     if len(found.tables) - len(found.sources) != TABLES:
-        msg = f"there are {len(found.tables) - len(found.sources)} tables, of {len(daily.tables)}"
-        raise CannotRunError(msg)
+        raise CannotRunError(f"there are {len(found.tables) - len(found.sources)} tables, of {len(daily.tables)}")
     return defs
 
 

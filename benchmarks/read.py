@@ -58,8 +58,7 @@ def run() -> list[Figure]:
             return frame
 
         if not load().equals(upstream()) or load().num_rows != ROWS:
-            msg = "the benchmark did not read what it wrote"
-            raise AssertionError(msg)
+            raise AssertionError("the benchmark did not read what it wrote")
         bare, loaded, streamed = interleaved(ROUNDS, read, load, upstream)
     print(compared(0.001, "ms", read_table=bare, load_input=loaded, upstream_read=streamed))
     return [TARGETS[0].figure(loaded.best / bare.best), TARGETS[1].figure(streamed.best / bare.best)]

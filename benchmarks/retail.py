@@ -19,8 +19,7 @@ TARGETS = (Target("seconds", 90, "s"), Target("peak memory", 800, "MB"))
 def run() -> list[Figure]:
     """Measure on the disk of TMPDIR."""
     if not ARCHIVE.exists():
-        msg = f"{ARCHIVE} is not there"
-        raise SkippedError(msg)
+        raise SkippedError(f"{ARCHIVE} is not there")
     with empty_project() as folder:
         with tarfile.open(ARCHIVE) as archive:
             archive.extractall(folder, filter="data")

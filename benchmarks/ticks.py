@@ -203,8 +203,7 @@ def _settled(folder: Path, repository: dg.RepositoryDefinition, name: str) -> st
         elapsed, data = tick(folder, repository, name, cursor)
         seconds.append(elapsed)
         if data.run_requests:
-            msg = f"{name} requests runs of what is current: {data.run_requests[0]}"
-            raise CannotRunError(msg)
+            raise CannotRunError(f"{name} requests runs of what is current: {data.run_requests[0]}")
         with open_instance(folder) as instance:
             for event in data.asset_events:
                 instance.report_runless_asset_event(event)

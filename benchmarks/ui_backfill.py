@@ -86,8 +86,7 @@ def run() -> list[Figure]:
         print(f"ours: {number(ours.seconds, 's')}", flush=True)
         default = _backfilled(folder, "default", "benchmarks.one_run_a_day", QUIET, days)
         if _digests(folder / "ours" / "lake") != _digests(folder / "default" / "lake"):
-            msg = "the two set-ups left different lakes: nothing to compare"
-            raise CannotRunError(msg)
+            raise CannotRunError("the two set-ups left different lakes: nothing to compare")
     columns = ["", "all partitions green", "backfill succeeded", "runs", "median run"]
     print(table(columns, [["Dagster's default set-up", *default.row()], ["ours", *ours.row()]]))
     return [TARGETS[0].figure(ours.seconds), TARGETS[1].figure(ours.seconds / default.seconds)]
@@ -123,8 +122,7 @@ class _Server:
         }
         launched = self.ask(LAUNCH, backfillParams=asked)
         if launched["__typename"] != "LaunchBackfillSuccess":
-            msg = f"Dagster did not launch the backfill: {launched}"
-            raise CannotRunError(msg)
+            raise CannotRunError(f"Dagster did not launch the backfill: {launched}")
         green: float | None = None
         while time.monotonic() - clicked < DONE_SECONDS:
             time.sleep(1)
@@ -140,8 +138,7 @@ class _Server:
                 runs = self.ask(RUNS, filter={"tags": [{"key": "dagster/backfill", "value": launched["backfillId"]}]})
                 spent = sorted(each["endTime"] - each["startTime"] for each in runs["results"])
                 return Backfill(green, seconds, len(spent), spent[len(spent) // 2])
-        msg = f"the backfill was {status} after {time.monotonic() - clicked:.0f} s"
-        raise CannotRunError(msg)
+        raise CannotRunError(f"the backfill was {status} after {time.monotonic() - clicked:.0f} s")
 
     def ask(self, query: str, **variables: object) -> Any:
         """The answer's only field."""
@@ -182,8 +179,7 @@ def _dagster_dev(home: Path, module: str, settings: dict[str, str]) -> Iterator[
         started = time.monotonic()
         while not server.ready():
             if process.poll() is not None or time.monotonic() - started > UP_SECONDS:
-                msg = f"`dagster dev` did not come up:\n{log.read_text()[-5000:]}"
-                raise CannotRunError(msg)
+                raise CannotRunError(f"`dagster dev` did not come up:\n{log.read_text()[-5000:]}")
             time.sleep(0.2)
         yield server
     finally:

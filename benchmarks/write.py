@@ -69,8 +69,7 @@ def commit_table(store: Store, table: pa.Table) -> None:
         rows.write(table)
         rows.close()
         if store.publish(staged, Record(), seen=seen).unchanged:
-            msg = "the benchmark wrote the same rows twice"
-            raise AssertionError(msg)
+            raise AssertionError("the benchmark wrote the same rows twice")
 
 
 def _materialized(folder: Path, tables: list[pa.Table]) -> tuple[Callable[[], object], Callable[[], object]]:

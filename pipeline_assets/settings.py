@@ -50,8 +50,7 @@ def project_root() -> Path:
 
 def _folder(value: Path, info: ValidationInfo) -> Path:
     if "://" in str(value) or str(value).startswith("s3:/"):
-        msg = f"is a URI; {info.field_name} is a folder in this version, s3:// is not supported yet"
-        raise ValueError(msg)
+        raise ValueError(f"is a URI; {info.field_name} is a folder in this version, s3:// is not supported yet")
     return value if value.is_absolute() else project_root() / value
 
 
@@ -60,8 +59,7 @@ def _landing(value: object) -> object:
     if not isinstance(value, str) or "://" not in value:
         return Path(value) if isinstance(value, str) else value
     if not value.lower().startswith(("http://", "https://")):
-        msg = "is neither a folder nor an http or https URL with {day} in it; s3:// is not supported yet"
-        raise ValueError(msg)
+        raise ValueError("is neither a folder nor an http or https URL with {day} in it; s3:// is not supported yet")
     try:
         DayUrl(value)
     except SettingsError as error:
@@ -76,8 +74,7 @@ def _folder_unless_url(value: Path | str, info: ValidationInfo) -> Path | str:
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        msg = "is not a URL that begins with http:// or https://"
-        raise ValueError(msg)
+        raise ValueError("is not a URL that begins with http:// or https://")
     return value.rstrip("/")
 
 
@@ -139,8 +136,7 @@ class Settings(BaseModel):
             try:
                 return date.fromisoformat(value)
             except ValueError as error:
-                msg = "is not a date YYYY-MM-DD"
-                raise ValueError(msg) from error
+                raise ValueError("is not a date YYYY-MM-DD") from error
         return value
 
     def first_day(self, *, today: date) -> date:
@@ -154,15 +150,15 @@ class Settings(BaseModel):
         if self.start is None:
             landed = self.open_landing().days()
             if landed is None:
-                msg = (
+                raise SettingsError(
                     f"{PREFIX}START is not set, and {PREFIX}LANDING is a URL, whose days cannot be listed. Set "
                     f"{PREFIX}START to the first day that it has."
                 )
-                raise SettingsError(msg)
             return min([*landed, last])
         if self.start > last:
-            msg = f"{PREFIX}START={self.start} must be a day that is over; the last one in {self.timezone} is {last}"
-            raise SettingsError(msg)
+            raise SettingsError(
+                f"{PREFIX}START={self.start} must be a day that is over; the last one in {self.timezone} is {last}"
+            )
         return self.start
 
     def open_landing(self) -> Landing:
@@ -222,8 +218,7 @@ def _refuse_misspelt(given: Mapping[str, str], known: set[str]) -> None:
             continue
         meant = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.85)
         if meant:
-            msg = f"{name} is no setting; {meant[0]} is meant, perhaps"
-            raise SettingsError(msg)
+            raise SettingsError(f"{name} is no setting; {meant[0]} is meant, perhaps")
 
 
 def dagster_home() -> Path | None:

@@ -114,11 +114,10 @@ def _check_columns(files: Sequence[LandingFile], source: Source) -> None:
     missing = [column for column in source.columns if column not in {*known, FILE, LINE, TEXT}]
     if missing:
         name, columns = next(iter(named.items()))
-        msg = (
+        raise LandingError(
             f"{name}: has no column {', '.join(missing)}, which {source.name} uses, nor has another file of the day; "
             f"its columns are {', '.join(columns)}"
         )
-        raise LandingError(msg)
 
 
 def _with_columns(rows: pa.Table, wanted: Sequence[str]) -> pa.Table:

@@ -157,8 +157,7 @@ def _confirm(*, yes: bool) -> None:
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        msg = "nobody is there to be asked; say --yes to carry it out"
-        raise UsageError(msg)
+        raise UsageError("nobody is there to be asked; say --yes to carry it out")
     try:
         agreed = click.confirm("Carry it out?", err=True)
     except click.Abort:  # Ctrl-C
@@ -172,23 +171,21 @@ def _check_combination(
     plan_file: Path | None, options: list[str], *, resume: bool, backfill_id: str | None, there: bool
 ) -> None:
     if plan_file is not None and options:
-        msg = f"{', '.join(options)} beside a plan file: what is wanted stands in the file. Plan again with the options"
-        raise UsageError(msg)
+        raise UsageError(
+            f"{', '.join(options)} beside a plan file: what is wanted stands in the file. Plan again with the options"
+        )
     if resume and (plan_file is not None or options or there):
-        msg = (
+        raise UsageError(
             "--resume goes on with a backfill as it was begun: no plan file, no --dagster, and nothing that says what "
             "is wanted beside it"
         )
-        raise UsageError(msg)
     if backfill_id is not None and not resume:
-        msg = "--id says which backfill --resume goes on with; it does nothing without"
-        raise UsageError(msg)
+        raise UsageError("--id says which backfill --resume goes on with; it does nothing without")
 
 
 def _check_not_sized(sized: Mapping[str, int | None]) -> None:
     if given := [name for name, value in sized.items() if value is not None]:
-        msg = (
+        raise UsageError(
             f"{' and '.join(given)}: of a backfill that Dagster does, the assets' backfill policies and the limits in "
             "dagster.yaml decide that"
         )
-        raise UsageError(msg)

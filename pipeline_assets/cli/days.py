@@ -36,8 +36,7 @@ def demo(days: int, until: datetime | None, seed: int) -> None:
     """Fill the landing zone with the events of a made-up shop."""
     settings = load_settings()
     if not isinstance(settings.landing, Path):
-        msg = "PIPELINE_LANDING is a URL; demo data is written to a folder. Unset it, or name a folder"
-        raise UsageError(msg)
+        raise UsageError("PIPELINE_LANDING is a URL; demo data is written to a folder. Unset it, or name a folder")
     last = until.date() if until else settings.today() - timedelta(days=1)
     asked = days_between(last - timedelta(days=days - 1), last)
     with console.status("demo shop") as status:

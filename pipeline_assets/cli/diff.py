@@ -57,8 +57,7 @@ def diff(  # noqa: PLR0917 - click hands options over by name
     option is wrong.
     """
     if first and last and first > last:
-        msg = f"--from {first.date()} is after --to {last.date()}"
-        raise UsageError(msg)
+        raise UsageError(f"--from {first.date()} is after --to {last.date()}")
     settings, _, defs = load_project()
     other = other or settings.store
     tolerance = Tolerance(max_changed_rows, max_changed_share)

@@ -31,8 +31,7 @@ def show(table: str, day: datetime | None, limit: int) -> None:
     key = key_named(defs, table)
     days = list(store.heads(table))
     if not days:
-        msg = f"{table} has no day yet in {store.uri}; compute some with `pipeline run`"
-        raise PartitionMissing(msg)
+        raise PartitionMissing(f"{table} has no day yet in {store.uri}; compute some with `pipeline run`")
     with opened_instance() as instance:
         if day is None:
             _show_days(store, table, days, records_of(instance, key, days[-limit:]), limit)
@@ -69,8 +68,9 @@ def _show_partition(store: Store, partition: Partition, record: Mapping[str, Any
     pinned = store.open(partition)
     if pinned is None:
         days = list(store.heads(partition.table))
-        msg = f"{partition} has not been computed; there are {len(days)} days, {days[0]} to {days[-1]}"
-        raise PartitionMissing(msg)
+        raise PartitionMissing(
+            f"{partition} has not been computed; there are {len(days)} days, {days[0]} to {days[-1]}"
+        )
     head = pinned.commit
     facts: list[list[object]] = [
         ["uri", head.uri],
@@ -148,8 +148,9 @@ def rejects(day: datetime | None, limit: int) -> None:
     for each in days:
         pinned = store.open(Partition(table, each))
         if pinned is None:
-            msg = f"{Partition(table, each)} has not been computed; run `pipeline run --from {each} --to {each}`"
-            raise PartitionMissing(msg)
+            raise PartitionMissing(
+                f"{Partition(table, each)} has not been computed; run `pipeline run --from {each} --to {each}`"
+            )
         for row in read_table(pinned.file).to_pylist():
             counts[row["rule"]] = counts.get(row["rule"], 0) + 1
             if len(rows) < limit:

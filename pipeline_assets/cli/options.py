@@ -77,27 +77,23 @@ def ask_of(project: Project, asked: Mapping[str, Any]) -> Ask:
     spans = _spans(project.settings, asked)
     reason = (asked["reason"] or "").strip()
     if mode is Mode.SELECTIVE and not reason:
-        msg = "a selective backfill needs --reason: it is what people find beside its runs later"
-        raise UsageError(msg)
+        raise UsageError("a selective backfill needs --reason: it is what people find beside its runs later")
     return Ask(mode, tables, tuple(stretches_of(spans)), reason, asked["force"])
 
 
 def _mode(asked: Mapping[str, Any]) -> Mode:
     by_range = asked["first"] or asked["last"]
     if asked["days"] and by_range:
-        msg = "--days and --from/--to are two ways to say the same; use one of them"
-        raise UsageError(msg)
+        raise UsageError("--days and --from/--to are two ways to say the same; use one of them")
     given = bool(by_range or asked["days"])
     mode = Mode(asked["mode"] or (Mode.SELECTIVE if given else Mode.INCREMENTAL))
     if mode is Mode.SELECTIVE and not given:
-        msg = "--mode selective needs its days: --from and --to, or --days. --mode full takes all history"
-        raise UsageError(msg)
+        raise UsageError("--mode selective needs its days: --from and --to, or --days. --mode full takes all history")
     if asked["force"] and mode not in FORCED_MODES:
-        msg = (
+        raise UsageError(
             f"--force computes what did not change, and --mode {mode.value} looks for none of that; --force goes with "
             f"--mode {', '.join(FORCED_MODES)}"
         )
-        raise UsageError(msg)
     return mode
 
 
@@ -106,13 +102,13 @@ def _tables(project: Project, select: str | None) -> tuple[str, ...]:
     graph = project.backfills.graph
     daily = [table for table in graph.tables if table not in graph.sources]
     if select is not None and not select.strip():
-        msg = f"--select is empty. Daily tables: {', '.join(daily)}"
-        raise UsageError(msg)
+        raise UsageError(f"--select is empty. Daily tables: {', '.join(daily)}")
     selected = {key.to_user_string() for key in selected_keys(project.defs, select)}
     leads = tuple(dict.fromkeys(graph.lead(table) for table in daily if table in selected))
     if not leads:
-        msg = f"--select {select} selects no table that is computed by days. Daily tables: {', '.join(daily)}"
-        raise UsageError(msg)
+        raise UsageError(
+            f"--select {select} selects no table that is computed by days. Daily tables: {', '.join(daily)}"
+        )
     return leads
 
 
@@ -132,6 +128,7 @@ def _span(settings: Settings, text: str) -> tuple[date, date]:
         first = date.fromisoformat(begin)
         last = date.fromisoformat(end) if dots else first
     except ValueError as error:
-        msg = f"--days {text!r}: neither a day as 2026-02-14 nor a range as 2026-02-14..2026-02-16"
-        raise UsageError(msg) from error
+        raise UsageError(
+            f"--days {text!r}: neither a day as 2026-02-14 nor a range as 2026-02-14..2026-02-16"
+        ) from error
     return checked_range(settings, first, last, given=f"--days {text}")

@@ -73,14 +73,13 @@ def read_plan(path: Path) -> PlanFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        msg = f"there is no file {path}; `pipeline plan --out {path}` writes one"
-        raise UsageError(msg) from error
+        raise UsageError(f"there is no file {path}; `pipeline plan --out {path}` writes one") from error
     except UnicodeDecodeError as error:
-        msg = f"{path} is no text in UTF-8 ({error}); a plan is written by `pipeline plan --out FILE`"
-        raise UsageError(msg) from error
+        raise UsageError(
+            f"{path} is no text in UTF-8 ({error}); a plan is written by `pipeline plan --out FILE`"
+        ) from error
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise UsageError(msg) from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     return of_text(text, name=str(path))
 
 
@@ -88,8 +87,7 @@ def _write_plan(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        msg = f"--out {path}: {error.strerror}; the plan was not written"
-        raise UsageError(msg) from error
+        raise UsageError(f"--out {path}: {error.strerror}; the plan was not written") from error
 
 
 def _partition_named(project: Project, table: str, day: date) -> Partition:
@@ -97,8 +95,7 @@ def _partition_named(project: Project, table: str, day: date) -> Partition:
     graph = project.backfills.graph
     if table not in graph.tables or table in graph.sources:
         daily = ", ".join(each for each in graph.tables if each not in graph.sources)
-        msg = f"{table} is not computed by days, so no plan holds it; daily tables: {daily}"
-        raise UsageError(msg)
+        raise UsageError(f"{table} is not computed by days, so no plan holds it; daily tables: {daily}")
     checked_range(project.settings, day, day, given=f"--explain {table} {day}")
     return Partition(table, day)
 

@@ -87,8 +87,7 @@ def key_named(defs: dg.Definitions, table: str) -> dg.AssetKey:
     """
     known = {key.to_user_string(): key for key in defs.resolve_asset_graph().get_all_asset_keys()}
     if table not in known:
-        msg = f"there is no table {table}; tables: {', '.join(sorted(known))}"
-        raise UsageError(msg)
+        raise UsageError(f"there is no table {table}; tables: {', '.join(sorted(known))}")
     return known[table]
 
 
@@ -104,11 +103,10 @@ def range_of(settings: Settings, first: datetime | None, last: datetime | None) 
     # Where days cannot be listed every day that is over may have something.
     landed = [newest] if listed is None else [day for day in listed if day <= newest]
     if not landed and not (first and last):
-        msg = (
+        raise UsageError(
             f"{settings.landing} holds no day that is over. `pipeline demo` makes some, or point PIPELINE_LANDING at "
             "a folder of dt=YYYY-MM-DD folders, or say --from and --to."
         )
-        raise UsageError(msg)
     begin = first.date() if first else start
     end = last.date() if last else max(landed)
     return checked_range(settings, begin, end)
@@ -126,13 +124,12 @@ def checked_range(settings: Settings, begin: date, end: date, *, given: str | No
     today = settings.today()
     start, newest = settings.first_day(today=today), today - timedelta(days=1)
     if begin > end:
-        msg = f"{given}: {begin} is after {end}" if given else f"--from {begin} is after --to {end}"
-        raise UsageError(msg)
+        raise UsageError(f"{given}: {begin} is after {end}" if given else f"--from {begin} is after --to {end}")
     if begin < start:
         option = given or (f"--to {end}" if end < start else f"--from {begin}")
-        msg = f"{option} is before the first day of the history, {start} (PIPELINE_START)"
-        raise UsageError(msg)
+        raise UsageError(f"{option} is before the first day of the history, {start} (PIPELINE_START)")
     if end > newest:
-        msg = f"{given or f'--to {end}'} is not over yet; the last day that is, in {settings.timezone}, is {newest}"
-        raise UsageError(msg)
+        raise UsageError(
+            f"{given or f'--to {end}'} is not over yet; the last day that is, in {settings.timezone}, is {newest}"
+        )
     return begin, end

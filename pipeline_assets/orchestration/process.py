@@ -69,11 +69,13 @@ def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetK
         wanted = dg.AssetSelection.from_coercible(selection.split(","))
         chosen = wanted.required_multi_asset_neighbors().resolve(graph)
     except (dg.DagsterError, ValueError) as error:
-        msg = f"--select {selection} names no asset. Assets: {', '.join(key.to_user_string() for key in order)}."
-        raise UsageError(msg) from error
+        raise UsageError(
+            f"--select {selection} names no asset. Assets: {', '.join(key.to_user_string() for key in order)}."
+        ) from error
     if not chosen:
-        msg = f"--select {selection} selects nothing. Assets: {', '.join(key.to_user_string() for key in order)}."
-        raise UsageError(msg)
+        raise UsageError(
+            f"--select {selection} selects nothing. Assets: {', '.join(key.to_user_string() for key in order)}."
+        )
     return [key for key in order if key in chosen]
 
 

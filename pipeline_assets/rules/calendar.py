@@ -17,8 +17,9 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        msg = f"time zone {name!r} does not exist; use an IANA name such as 'Europe/London' or 'UTC'"
-        raise SettingsError(msg) from error
+        raise SettingsError(
+            f"time zone {name!r} does not exist; use an IANA name such as 'Europe/London' or 'UTC'"
+        ) from error
 
 
 def day_bounds(day: date, timezone: str) -> tuple[datetime, datetime]:

@@ -41,8 +41,9 @@ def check(*, blocking: bool, alert: bool = False) -> Callable[[Callable[..., Fin
         ValueError: it is both; one failure would be told twice.
     """
     if blocking and alert:
-        msg = "alert=True is for a check that only warns: a blocking one fails its run, which is told in any case"
-        raise ValueError(msg)
+        raise ValueError(
+            "alert=True is for a check that only warns: a blocking one fails its run, which is told in any case"
+        )
 
     def decorate(function: Callable[..., Finding]) -> Check:
         return Check(function.__name__, function, blocking, (function.__doc__ or "").strip(), alert)

@@ -62,19 +62,18 @@ class Contract:
         marked = [*self.key, *filter(None, [self.day_column])]
         unknown = [name for name in marked if name not in named]
         if unknown or len(named) != len(self.columns):
-            msg = (
+            raise ValueError(
                 "a contract's key and day_column are among its columns, each named once: "
                 f"{[column.name for column in self.columns]}, {unknown=}"
             )
-            raise ValueError(msg)
         nullable = [name for name in marked if named[name].nullable]
         if nullable:
-            msg = f"a null identifies no row and belongs to no day: {', '.join(nullable)} cannot be nullable"
-            raise ValueError(msg)
+            raise ValueError(
+                f"a null identifies no row and belongs to no day: {', '.join(nullable)} cannot be nullable"
+            )
         day_type = named[self.day_column].type if self.day_column else pa.date32()
         if not (pt.is_date(day_type) or pt.is_timestamp(day_type)):
-            msg = f"day_column {self.day_column} is {day_type}; a date or a timestamp can tell the day"
-            raise ValueError(msg)
+            raise ValueError(f"day_column {self.day_column} is {day_type}; a date or a timestamp can tell the day")
 
     @property
     def schema(self) -> pa.Schema:
@@ -92,8 +91,9 @@ class Contract:
         missing = [name for name in expected if name not in found]
         extra = [name for name in found if name not in expected]
         if missing or extra or len(found) != len(expected):
-            msg = f"columns are {found}; missing: {missing or 'none'}, not in the contract: {extra or 'none'}"
-            raise ContractBroken(msg)
+            raise ContractBroken(
+                f"columns are {found}; missing: {missing or 'none'}, not in the contract: {extra or 'none'}"
+            )
         arrays = [_cast(rows[column.name], column) for column in self.columns]
         # Nulls are the audit's business: a schema that forbids them would fail here, naming neither column nor row.
         nullable = pa.schema([pa.field(c.name, c.type) for c in self.columns])
@@ -138,14 +138,14 @@ class Audit:
             PartitionMismatch: rows belong to another day. ContractBroken: anything else the contract forbids.
         """
         if self._strangers:
-            msg = (
+            raise PartitionMismatch(
                 f"{self._strangers} of {self.rows} rows belong to another day than {self.day} "
                 f"({self.timezone}): {self.contract.day_column} is {self._stranger}, for one"
             )
-            raise PartitionMismatch(msg)
         if self.is_broken:
-            msg = "; ".join(f"{what} ({count} of {self.rows} rows)" for what, count in self._broken.items() if count)
-            raise ContractBroken(msg)
+            raise ContractBroken(
+                "; ".join(f"{what} ({count} of {self.rows} rows)" for what, count in self._broken.items() if count)
+            )
 
     @property
     def is_broken(self) -> bool:
@@ -214,14 +214,12 @@ def _cast(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
         cast = values.cast(column.type)
         altered = _altered(values, cast) if _may_alter(values.type, column.type) else 0
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        msg = f"{column.name} is {values.type}, the contract says {column.type}: {error}"
-        raise ContractBroken(msg) from error
+        raise ContractBroken(f"{column.name} is {values.type}, the contract says {column.type}: {error}") from error
     if altered:
-        msg = (
+        raise ContractBroken(
             f"{column.name} is {values.type}, the contract says {column.type}, which would alter {altered} of "
             f"{len(values)} values; round or cast them in the asset if that is meant"
         )
-        raise ContractBroken(msg)
     return cast
 
 

@@ -45,17 +45,19 @@ class Due:
 
     def __post_init__(self) -> None:
         if not 1 <= self.days_after <= 366:  # noqa: PLR2004 - a year
-            msg = f"days_after={self.days_after}: a day is over on the day after it, so write 1 to 366"
-            raise ValueError(msg)
+            raise ValueError(f"days_after={self.days_after}: a day is over on the day after it, so write 1 to 366")
         if self.warn is not None and self.warn >= self.at:
-            msg = f"warn={_clock(self.warn)!r} is not before {_clock(self.at)!r}; a warning comes earlier on that date"
-            raise ValueError(msg)
+            raise ValueError(
+                f"warn={_clock(self.warn)!r} is not before {_clock(self.at)!r}; a warning comes earlier on that date"
+            )
         if not self.weekdays:
-            msg = f"weekdays is empty, so nothing is ever due; name some of {', '.join(WEEKDAYS)}, or leave it out"
-            raise ValueError(msg)
+            raise ValueError(
+                f"weekdays is empty, so nothing is ever due; name some of {', '.join(WEEKDAYS)}, or leave it out"
+            )
         if not 0 < self.objective <= 1:
-            msg = f"objective={self.objective} is a share of the due days: above 0 and at most 1, such as 0.95"
-            raise ValueError(msg)
+            raise ValueError(
+                f"objective={self.objective} is a share of the due days: above 0 and at most 1, such as 0.95"
+            )
         if self.timezone is not None:
             zone(self.timezone)
 
@@ -114,8 +116,7 @@ class Due:
 
     def _instant(self, day: date, at: time) -> datetime:
         if self.timezone is None:
-            msg = f"{self.words}: no time zone is stated; take it from the partitions with in_zone()"
-            raise ValueError(msg)
+            raise ValueError(f"{self.words}: no time zone is stated; take it from the partitions with in_zone()")
         return first_instant(day + timedelta(days=self.days_after), at, self.timezone)
 
     def _today(self, now: datetime) -> date:
@@ -198,16 +199,14 @@ def first_instant(day: date, at: time, timezone: str) -> datetime:
 
 def _time(name: str, text: str) -> time:
     if not isinstance(text, str) or not _TIME.fullmatch(text):
-        msg = f"{name}={text!r} is no time of the clock; write HH:MM from 00:00 to 23:59, such as '06:00'"
-        raise ValueError(msg)
+        raise ValueError(f"{name}={text!r} is no time of the clock; write HH:MM from 00:00 to 23:59, such as '06:00'")
     return time.fromisoformat(text)
 
 
 def _weekdays(names: Iterable[str]) -> Iterator[int]:
     for name in [names] if isinstance(names, str) else names:
         if name not in WEEKDAYS:
-            msg = f"weekday {name!r} is none of {', '.join(WEEKDAYS)}"
-            raise ValueError(msg)
+            raise ValueError(f"weekday {name!r} is none of {', '.join(WEEKDAYS)}")
         yield WEEKDAYS.index(name)
 
 

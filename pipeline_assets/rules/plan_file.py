@@ -98,29 +98,26 @@ def of_text(text: str, *, name: str) -> PlanFile:
     try:
         whole = json.loads(text)
     except ValueError as error:
-        msg = f"{name} is not JSON ({error}); a plan is written by `pipeline plan --out FILE`"
-        raise UsageError(msg) from error
+        raise UsageError(f"{name} is not JSON ({error}); a plan is written by `pipeline plan --out FILE`") from error
     if not isinstance(whole, dict) or "pipeline_plan" not in whole:
-        msg = f"{name} is JSON, but no plan; a plan is written by `pipeline plan --out FILE`"
-        raise UsageError(msg)
+        raise UsageError(f"{name} is JSON, but no plan; a plan is written by `pipeline plan --out FILE`")
     if whole["pipeline_plan"] != FORMAT:
-        msg = (
+        raise UsageError(
             f"{name} is a plan of format {whole['pipeline_plan']}, this version reads format {FORMAT}; plan again with "
             "this version"
         )
-        raise UsageError(msg)
     said = {key: value for key, value in whole.items() if key not in ("pipeline_plan", "digest", "planned_at")}
     if _digest(said) != whole.get("digest"):
-        msg = (
+        raise UsageError(
             f"{name} was edited after it was written: its content does not have the digest {whole.get('digest')}. "
             "Plan again with the options that you want; what a plan says is decided there."
         )
-        raise UsageError(msg)
     try:
         return PlanFile(_of_json(said), datetime.fromisoformat(whole["planned_at"]), whole["digest"])
     except (KeyError, TypeError, ValueError) as error:
-        msg = f"{name} cannot be read as a plan ({unreadable(error)}); plan again with this version"
-        raise UsageError(msg) from error
+        raise UsageError(
+            f"{name} cannot be read as a plan ({unreadable(error)}); plan again with this version"
+        ) from error
 
 
 def _digest(said: Mapping[str, Any]) -> str:

@@ -21,8 +21,9 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.first_offset > 0 or self.last_offset < 0:
-            msg = f"a window holds its own day: {self.first_offset=} must be <= 0 and {self.last_offset=} >= 0"
-            raise ValueError(msg)
+            raise ValueError(
+                f"a window holds its own day: {self.first_offset=} must be <= 0 and {self.last_offset=} >= 0"
+            )
 
     @property
     def is_single_day(self) -> bool:

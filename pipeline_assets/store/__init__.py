@@ -29,5 +29,4 @@ def open_store(uri: str | Path, *, history: int = 5) -> Store:
         return LocalStore(Path(uri), history=history)
     if scheme == "memory":
         return MemoryStore(name, history=history)
-    msg = f"{uri}: a store is a folder, or memory://name; {scheme}:// is not supported"
-    raise SettingsError(msg)
+    raise SettingsError(f"{uri}: a store is a folder, or memory://name; {scheme}:// is not supported")

@@ -168,13 +168,11 @@ def open_lake(uri: str | Path) -> Lake:
         UsageError: it is not a folder, or holds no day of any table.
     """
     if "://" not in str(uri) and not Path(uri).is_dir():
-        msg = f"{uri} is not a folder; name the folder of a lake, as in PIPELINE_STORE"
-        raise UsageError(msg)
+        raise UsageError(f"{uri} is not a folder; name the folder of a lake, as in PIPELINE_STORE")
     store = open_store(uri)
     days = {table: list(found) for table in store.tables() if (found := store.heads(table))}
     if not days:
-        msg = f"{uri} is no lake: there is no TABLE/dt=YYYY-MM-DD/data.parquet below it"
-        raise UsageError(msg)
+        raise UsageError(f"{uri} is no lake: there is no TABLE/dt=YYYY-MM-DD/data.parquet below it")
     return Lake(store, days)
 
 
@@ -197,13 +195,11 @@ def compare_lakes(
             read as Parquet.
     """
     if base.store.uri == other.store.uri:
-        msg = f"{base.store.uri} would be compared with itself; name another lake"
-        raise UsageError(msg)
+        raise UsageError(f"{base.store.uri} would be compared with itself; name another lake")
     known = sorted(base.days.keys() | other.days.keys())
     unknown = [table for table in tables or () if table not in known]
     if unknown:
-        msg = f"neither lake has a table {unknown[0]}; tables: {', '.join(known)}"
-        raise UsageError(msg)
+        raise UsageError(f"neither lake has a table {unknown[0]}; tables: {', '.join(known)}")
     asked = {
         table: [
             day
@@ -214,8 +210,7 @@ def compare_lakes(
     }
     if not any(asked.values()):
         span = f"from {first or 'the first'} to {last or 'the last'}"
-        msg = f"neither {base.store.uri} nor {other.store.uri} has a day {span} of {', '.join(asked)}"
-        raise UsageError(msg)
+        raise UsageError(f"neither {base.store.uri} nor {other.store.uri} has a day {span} of {', '.join(asked)}")
     with row_comparison() as rows:
         return [
             _compare_table(base.store, other.store, rows, TableDiff(table, tuple((keys or {}).get(table, ()))), days)
@@ -252,8 +247,7 @@ def _named(partition: Partition) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, duckdb.Error) as error:
-        msg = f"{partition}: it cannot be compared: {str(error).strip()}"
-        raise UsageError(msg) from error
+        raise UsageError(f"{partition}: it cannot be compared: {str(error).strip()}") from error
 
 
 def _plus(one: float | Decimal, two: float | Decimal) -> int | float | Decimal:

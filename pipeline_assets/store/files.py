@@ -44,11 +44,13 @@ def explained(what: object) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            msg = f"{what}: {error}. Nothing is half published. Free some space, then run it again."
-            raise StorageFull(msg) from error
+            raise StorageFull(
+                f"{what}: {error}. Nothing is half published. Free some space, then run it again."
+            ) from error
         if error.errno in _REFUSED:
-            msg = f"{what}: {error}. Check that PIPELINE_STORE is a folder that this user may write to."
-            raise StorageRefused(msg) from error
+            raise StorageRefused(
+                f"{what}: {error}. Check that PIPELINE_STORE is a folder that this user may write to."
+            ) from error
         raise
 
 

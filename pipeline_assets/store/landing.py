@@ -154,11 +154,10 @@ class LandingZone:
             else:
                 days.append(day)
         if strange:
-            msg = (
+            raise LandingError(
                 f"{', '.join(sorted(strange)[:5])}: not a folder named dt=YYYY-MM-DD with a real date, so its content "
                 "would never be read. Rename it, or move it out of the landing zone."
             )
-            raise LandingError(msg)
         return sorted(days)
 
     def files(self, day: date) -> list[LandingFile]:
@@ -182,11 +181,13 @@ class LandingZone:
                     continue  # removed since it was listed
                 found = path.lstat()
             except OSError as error:
-                msg = f"{path}: {error.strerror}. This user must be able to read the files of the landing zone."
-                raise LandingError(msg) from error
+                raise LandingError(
+                    f"{path}: {error.strerror}. This user must be able to read the files of the landing zone."
+                ) from error
             if not stat.S_ISREG(found.st_mode):
-                msg = f"{path}: not a file. The files of a day lie directly in its folder; move them there."
-                raise LandingError(msg)
+                raise LandingError(
+                    f"{path}: not a file. The files of a day lie directly in its folder; move them there."
+                )
             stamp, name = (found.st_ino, found.st_mtime_ns, found.st_size), f"{path.parent.name}/{path.name}"
             files.append(LandingFile(name, found.st_size, stamp, opener_of(path)))
         return sorted(files, key=lambda file: file.name)
@@ -206,12 +207,11 @@ class LandingZone:
         unsettled = [file.name for file in files if _open_for_writing(self.root / file.name)]
         unsettled += _changed(files, self.files(day))
         if unsettled:
-            msg = (
+            raise LandingInProgress(
                 f"{', '.join(sorted(set(unsettled)))}: still being written, or changed while it was read. Nothing of "
                 f"{day} was published; run the day again when the upload is complete. (Uploads under a name that "
                 "begins with '.' or ends in '.tmp' or '.part', renamed when complete, are never read early.)"
             )
-            raise LandingInProgress(msg)
 
     def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:  # noqa: ARG002 - other zones need the day
         """xxh3_128 over names and content of the files, 32 hex digits.
@@ -227,12 +227,10 @@ class LandingZone:
                     while chunk := opened.read(HASH_CHUNK_BYTES):
                         content.update(chunk)
             except FileNotFoundError as error:
-                msg = f"{file.name}: was removed while it was read; run the day again"
-                raise LandingInProgress(msg) from error
+                raise LandingInProgress(f"{file.name}: was removed while it was read; run the day again") from error
             except OSError as error:
                 what = f"{self.root / file.name}: {error.strerror}"
-                msg = f"{what}. This user must be able to read the files of the landing zone."
-                raise LandingError(msg) from error
+                raise LandingError(f"{what}. This user must be able to read the files of the landing zone.") from error
             whole.update(f"{file.name}\0{content.hexdigest()}\n".encode())
         return whole.hexdigest()
 
@@ -325,11 +323,11 @@ def _listed(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except NotADirectoryError as error:
-        msg = f"{folder}: not a folder. PIPELINE_LANDING is a folder that holds dt=YYYY-MM-DD folders."
-        raise LandingError(msg) from error
+        raise LandingError(
+            f"{folder}: not a folder. PIPELINE_LANDING is a folder that holds dt=YYYY-MM-DD folders."
+        ) from error
     except PermissionError as error:
-        msg = f"{folder}: {error.strerror}. This user must be able to read the landing zone."
-        raise LandingError(msg) from error
+        raise LandingError(f"{folder}: {error.strerror}. This user must be able to read the landing zone.") from error
 
 
 def _ctime_ns(entry: os.DirEntry[str]) -> int | None:

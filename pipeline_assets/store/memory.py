@@ -160,11 +160,10 @@ class MemoryStore:
                 self._prune(shelf)
                 return Published(commit, unchanged=True)
             if (None if before is None else before.version) != seen.version:
-                msg = (
+                raise PartitionConflict(
                     f"{partition}: another run published this partition after this run first looked at it. Nothing "
                     "was replaced; run the step again from its inputs."
                 )
-                raise PartitionConflict(msg)
             uri = f"{self.uri}/{hive_path(partition)}/{FILE_NAME}"
             version = Version(str(next(self._shelves.versions)))
             record = replace(record, unchanged=False)
@@ -187,8 +186,9 @@ class MemoryStore:
         seen = self.look([partition])[partition]
         kept = {commit.digest: (commit, content) for commit, content in self._shelf(partition).commits[:-1]}
         if digest not in kept:
-            msg = f"{partition}: no commit {digest} is kept. Kept: {', '.join(reversed(kept)) or 'none'}."
-            raise PartitionMissing(msg)
+            raise PartitionMissing(
+                f"{partition}: no commit {digest} is kept. Kept: {', '.join(reversed(kept)) or 'none'}."
+            )
         commit, content = kept[digest]
         with self.stage(partition) as staged:
             staged.sink().write(content)

@@ -189,8 +189,9 @@ def check_table(table: str) -> None:
         DefinitionError: it does not.
     """
     if not _TABLE.fullmatch(table):
-        msg = f"table {table!r}: a table is named by letters, digits, '_', '-' and '/', not beginning with '_'"
-        raise DefinitionError(msg)
+        raise DefinitionError(
+            f"table {table!r}: a table is named by letters, digits, '_', '-' and '/', not beginning with '_'"
+        )
 
 
 def hive_path(partition: Partition) -> PurePosixPath:

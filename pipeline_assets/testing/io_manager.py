@@ -68,8 +68,7 @@ def a_day_that_was_never_written_is_an_error(io_manager: dg.IOManager) -> None:
     """Not an empty frame: "no rows today" and "not computed yet" are different things."""
     _write(io_manager, {KEYS[0]: _rows(KEYS[0], 1)})
     if _read(io_manager, KEYS[1]) is not None:
-        msg = f"{KEYS[1]} was never written, and yet it reads as a frame"
-        raise AssertionError(msg)
+        raise AssertionError(f"{KEYS[1]} was never written, and yet it reads as a frame")
 
 
 def a_failed_write_leaves_what_was_there(io_manager: dg.IOManager) -> None:
@@ -79,13 +78,11 @@ def a_failed_write_leaves_what_was_there(io_manager: dg.IOManager) -> None:
 
     def batches() -> Iterator[pa.RecordBatch]:
         yield _rows(KEYS[0], 2).to_batches()[0]
-        msg = "the source broke off"
-        raise OSError(msg)
+        raise OSError("the source broke off")
 
     broken = pa.RecordBatchReader.from_batches(before.schema, batches())
     if _run(io_manager, [KEYS[0]], broken):
-        msg = "a frame that broke off was written as if it were whole"
-        raise AssertionError(msg)
+        raise AssertionError("a frame that broke off was written as if it were whole")
     _expect(io_manager, {KEYS[0]: before})
 
 
@@ -112,8 +109,7 @@ def _rows(key: str, number: int) -> pa.Table:
 def _write(io_manager: dg.IOManager, days: Mapping[str, pa.Table]) -> None:
     keys = sorted(days)
     if not _run(io_manager, keys, days[keys[0]] if len(keys) == 1 else dict(days)):
-        msg = f"writing {', '.join(keys)} failed"
-        raise AssertionError(msg)
+        raise AssertionError(f"writing {', '.join(keys)} failed")
 
 
 def _run(io_manager: dg.IOManager, keys: Sequence[str], returned: object) -> bool:
@@ -154,5 +150,6 @@ def _expect(io_manager: dg.IOManager, days: Mapping[str, pa.Table]) -> None:
     for key, expected in days.items():
         found = _read(io_manager, key)
         if found is None or not found.cast(expected.schema).equals(expected):
-            msg = f"{key} should read as {expected.to_pylist()}, it reads as {found and found.to_pylist()}"
-            raise AssertionError(msg)
+            raise AssertionError(
+                f"{key} should read as {expected.to_pylist()}, it reads as {found and found.to_pylist()}"
+            )

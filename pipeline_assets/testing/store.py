@@ -144,8 +144,7 @@ def a_reader_keeps_the_commit_that_it_opened(store: Store) -> None:
     _overwrite(store, b"old")
     pinned = store.open(SALES)
     if pinned is None:
-        msg = "a commit cannot be opened"
-        raise AssertionError(msg)
+        raise AssertionError("a commit cannot be opened")
     _overwrite(store, b"new, and longer")
     _expect(pinned.file.read() == b"old", "a reader was given bytes of another commit")
     pinned.close()
@@ -248,8 +247,7 @@ def _publish(
 def _read(store: Store, partition: Partition = SALES) -> bytes:
     pinned = store.open(partition)
     if pinned is None:
-        msg = f"{partition} was published and cannot be opened"
-        raise AssertionError(msg)
+        raise AssertionError(f"{partition} was published and cannot be opened")
     with pinned.file as file:
         content: bytes = file.read()
     return content
@@ -258,8 +256,7 @@ def _read(store: Store, partition: Partition = SALES) -> bytes:
 def _record(store: Store) -> Record:
     head = store.head(SALES)
     if head is None or head.record is None:
-        msg = "the head has no record"
-        raise AssertionError(msg)
+        raise AssertionError("the head has no record")
     return head.record
 
 

@@ -200,8 +200,7 @@ class World:
             quiet = quiet + 1 if is_quiet else 0
             if quiet == 2:  # a file is taken when two ticks saw it alike
                 return done
-        msg = f"it never comes to rest: {done}"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"it never comes to rest: {done}")
 
     def plan(self, mode: str = "incremental") -> dict[str, list[int]]:
         """Return the days that a plan of all tables would compute, by table."""

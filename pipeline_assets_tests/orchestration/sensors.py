@@ -70,8 +70,7 @@ class Sensed:
             for request in requests:
                 done.append(told(request))
                 self.execute(request)
-        msg = f"it never comes to rest: {done}"
-        raise AssertionError(msg)
+        raise AssertionError(f"it never comes to rest: {done}")
 
 
 def told(request: dg.RunRequest) -> str:

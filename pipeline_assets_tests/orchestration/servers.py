@@ -166,8 +166,7 @@ def wait_until(done: Callable[[], Any], *, what: str, patience_seconds: float = 
         if found := done():
             return found
         time.sleep(0.5)
-    msg = f"waited {patience_seconds} s for {what}"
-    raise TimeoutError(msg)
+    raise TimeoutError(f"waited {patience_seconds} s for {what}")
 
 
 def _started(command: list[str], home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

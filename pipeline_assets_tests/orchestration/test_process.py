@@ -176,8 +176,7 @@ def test_failures_and_warnings_are_in_the_words_of_the_steps(disk_lake: Lake) ->
 
     @dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
     def plain() -> None:
-        msg = "a bug of the user"
-        raise ValueError(msg)
+        raise ValueError("a bug of the user")
 
     defs = dg.Definitions([daily, plain], resources={"io_manager": disk_lake.manager}, executor=dg.in_process_executor)
     run = PlannedRun(tuple(selected_keys(defs, None)), day(0), day(1))

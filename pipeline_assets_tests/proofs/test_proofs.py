@@ -65,7 +65,6 @@ def try_sample(name: str, folder: Path) -> None:
         try:
             outcomes[subject.prove(case, place)] += 1
         except AssertionError as wrong:
-            msg = f"alone: SUBJECTS[{name!r}].prove({case!r}, folder)"
-            raise AssertionError(msg) from wrong
+            raise AssertionError(f"alone: SUBJECTS[{name!r}].prove({case!r}, folder)") from wrong
     assert outcomes.total() == len(sample) > 0
     assert not subject.is_refuted_by(outcomes), outcomes

@@ -87,8 +87,9 @@ def _header(lines: _Lines, file: LandingFile) -> list[str]:
     except csv.Error as error:
         fault = _reason(error)
     if fault:
-        msg = f"{file.name}: its header cannot be read: {fault}. CSV is comma-separated UTF-8 with a header."
-        raise LandingError(msg)
+        raise LandingError(
+            f"{file.name}: its header cannot be read: {fault}. CSV is comma-separated UTF-8 with a header."
+        )
     lines.next_record()
     return distinct([name.strip() or f"column_{index}" for index, name in enumerate(names, start=1)], file)
 

@@ -41,8 +41,9 @@ def _records(
         if not stripped:
             continue
         if not seen and stripped.startswith("["):
-            msg = f"{file.name}: holds a JSON array; JSON lines are one object per line (jq -c '.[]' makes them)"
-            raise LandingError(msg)
+            raise LandingError(
+                f"{file.name}: holds a JSON array; JSON lines are one object per line (jq -c '.[]' makes them)"
+            )
         seen = True
         if fault is None:
             try:
@@ -70,8 +71,7 @@ class _Members:
         """
         value = _DECODER.decode(line)
         if not isinstance(value, dict):
-            msg = "the line holds another kind of value"
-            raise ValueError(msg)  # noqa: TRY004 - the content of the line is wrong
+            raise ValueError("the line holds another kind of value")  # noqa: TRY004 - the content of the line is wrong
         shape = tuple(value)
         keys = self._keys.get(shape) or self._keys_of(shape)
         texts = [None if key is None else _text(value[key]) for key in keys]
@@ -79,15 +79,13 @@ class _Members:
             for text in filter(None, texts):
                 text.encode()  # half of a surrogate pair is no text
                 if "\0" in text:
-                    msg = "a NUL character"
-                    raise ValueError(msg)
+                    raise ValueError("a NUL character")
         return texts
 
     def _keys_of(self, shape: tuple[str, ...]) -> list[str | None]:
         folded = {name.lower(): name for name in shape}
         if len(folded) != len(shape):
-            msg = "a member is named twice, but for capitals, which make no difference in SQL"
-            raise ValueError(msg)
+            raise ValueError("a member is named twice, but for capitals, which make no difference in SQL")
         keys = [folded.get(name) for name in self._names]
         if len(self._keys) < _SHAPES:
             self._keys[shape] = keys
@@ -103,8 +101,7 @@ class _Number(str):
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(members)
     if len(found) != len(members):
-        msg = "a member is named twice"
-        raise ValueError(msg)
+        raise ValueError("a member is named twice")
     return found
 
 

@@ -69,11 +69,10 @@ def _readable(file: LandingFile) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        msg = (
+        raise LandingError(
             f"{file.name}: cannot be read to its end ({type(error).__name__}: {error}). If it is damaged or was cut "
             "off, deliver it again, or move it out of the landing zone; nothing of the day was published."
-        )
-        raise LandingError(msg) from error
+        ) from error
 
 
 def _format(file: LandingFile) -> str:
@@ -84,11 +83,10 @@ def _format(file: LandingFile) -> str:
         return "csv"
     if name.endswith(_JSON):
         return "json"
-    msg = (
+    raise LandingError(
         f"{file.name}: neither Parquet by its content nor CSV or JSON lines by its name (.csv, .jsonl, .ndjson, .json, "
         "with .gz or .zst). Rename it, or move it out of the landing zone."
     )
-    raise LandingError(msg)
 
 
 def _lines(raw: BinaryIO, file: LandingFile) -> Iterator[bytes]:
@@ -96,7 +94,6 @@ def _lines(raw: BinaryIO, file: LandingFile) -> Iterator[bytes]:
     lines = iter(raw)
     first = next(lines, b"")
     if first.startswith(_UTF16_MARKS):
-        msg = f"{file.name}: is UTF-16, and text is read as UTF-8. Deliver it as UTF-8."
-        raise LandingError(msg)
+        raise LandingError(f"{file.name}: is UTF-16, and text is read as UTF-8. Deliver it as UTF-8.")
     first = first.removeprefix(_UTF8_MARK)
     return chain([first], lines) if first else lines

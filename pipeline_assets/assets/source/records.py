@@ -79,8 +79,9 @@ def distinct(names: Sequence[str], file: LandingFile) -> list[str]:
     folded = [name.lower() for name in names]
     repeated = sorted({name for name in names if folded.count(name.lower()) > 1})
     if repeated:
-        msg = f"{file.name}: names a column more than once ({', '.join(repeated)}); capitals make no difference in SQL"
-        raise LandingError(msg)
+        raise LandingError(
+            f"{file.name}: names a column more than once ({', '.join(repeated)}); capitals make no difference in SQL"
+        )
     return list(names)
 
 

@@ -109,8 +109,7 @@ class Source:
             try:
                 return connection.sql(sql, params=dict(values)).to_arrow_table()
             except _REFUSALS as error:
-                msg = f"{self.name}: DuckDB refuses the SELECT: {_first_line(error)}"
-                raise SourceError(msg) from error
+                raise SourceError(f"{self.name}: DuckDB refuses the SELECT: {_first_line(error)}") from error
 
     def _verdicts(self) -> Iterator[_RowResult]:
         """What may be wrong with a row, but for its time; the first that is true counts."""
@@ -195,8 +194,9 @@ def load_source(path: Path) -> Source:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: the source cannot be read: {error}. PIPELINE_SOURCE is the path of a file with one SELECT."
-        raise SourceError(msg) from error
+        raise SourceError(
+            f"{path}: the source cannot be read: {error}. PIPELINE_SOURCE is the path of a file with one SELECT."
+        ) from error
     return parse_source(text, name=path.name)
 
 
@@ -215,8 +215,9 @@ def parse_source(text: str, *, name: str) -> Source:
     parts = dict(zip(names, items, strict=True)) | ({WHERE: where} if where else {})
     impure = sorted(functions_in(list(parts.values())) & _IMPURE)
     if impure:
-        msg = f"{name}: {', '.join(impure)}() gives another value each time; an event is made of its landing row alone"
-        raise SourceError(msg)
+        raise SourceError(
+            f"{name}: {', '.join(impure)}() gives another value each time; an event is made of its landing row alone"
+        )
     source = Source(
         name=name,
         expressions={column: sql_of(node, parts[column]) for column in names},
@@ -238,11 +239,10 @@ def _check_names(names: list[str], name: str) -> None:
     if missing or extra or twice:
         faults = {"missing": missing, "not in the contract": extra, "more than once": twice}
         found = "; ".join(f"{fault}: {', '.join(columns)}" for fault, columns in faults.items() if columns)
-        msg = (
+        raise SourceError(
             f"{name}: the SELECT gives {', '.join(names)}. The event contract is {', '.join(TYPES)} "
             f"(and {REASON}, if wanted). {found[0].upper()}{found[1:]}."
         )
-        raise SourceError(msg)
 
 
 def _braced(text: str) -> str:

@@ -22,12 +22,12 @@ def select_node(text: str, name: str) -> dict[str, Any]:
     parsed = json.loads(serialized)
     if parsed.get("error"):
         line = text.count("\n", 0, int(parsed.get("position", 0))) + 1
-        msg = f"{name}, line {line}: not a SELECT that DuckDB understands: {parsed.get('error_message', '')}"
-        raise SourceError(msg)
+        raise SourceError(
+            f"{name}, line {line}: not a SELECT that DuckDB understands: {parsed.get('error_message', '')}"
+        )
     statements = parsed["statements"]
     if len(statements) != 1:
-        msg = f"{name}: a source is one SELECT; found {len(statements)} statements"
-        raise SourceError(msg)
+        raise SourceError(f"{name}: a source is one SELECT; found {len(statements)} statements")
     node: dict[str, Any] = statements[0]["node"]
     return node
 
@@ -55,11 +55,10 @@ def check_shape(node: dict[str, Any], name: str) -> None:
     else:
         found = ["another FROM, or none"]
     if found:
-        msg = (
+        raise SourceError(
             f"{name}: a source is SELECT ... FROM landing [WHERE ...], one landing row to one event; it has "  # noqa: S608 - prose
             f"{', '.join(found)}. Aggregate, join and sort in an asset of its own."
         )
-        raise SourceError(msg)
 
 
 def name_of(item: dict[str, Any]) -> str:

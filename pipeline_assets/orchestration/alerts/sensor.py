@@ -73,8 +73,9 @@ def alerts_sensor(
     links = Links(dagster_url)
     names = [channel.name for channel in channels]
     if len(set(names)) < len(names):
-        msg = f"two channels have one name: {', '.join(names)}; messages that are still to be delivered lie under it"
-        raise ValueError(msg)
+        raise ValueError(
+            f"two channels have one name: {', '.join(names)}; messages that are still to be delivered lie under it"
+        )
     one_at_a_time = threading.Lock()  # a tick that is tried out in the UI runs beside the daemon's
 
     @dg.sensor(

@@ -62,8 +62,7 @@ def author_checks(spec: DailySpec, day: date, frames: Frames) -> Iterator[tuple[
         }
         finding = check.function(**arguments)
         if not isinstance(finding, Finding):
-            msg = f"check {check.name} returned a {type(finding).__name__}; a check returns a Finding"
-            raise TypeError(msg)
+            raise TypeError(f"check {check.name} returned a {type(finding).__name__}; a check returns a Finding")
         yield check, _plain(finding)
 
 

@@ -181,15 +181,15 @@ class DayCommit:
         """Hold the day's books against the rows that were really staged."""
         spec = self.spec
         if result is None:
-            msg = f"{self._main}: the asset drops rows, so its function returns Result(rows, accounting)"
-            raise ContractBroken(msg)
+            raise ContractBroken(
+                f"{self._main}: the asset drops rows, so its function returns Result(rows, accounting)"
+            )
         books = result.accounting() if callable(result.accounting) else result.accounting
         rejected = staged[spec.dead_letter].rows if spec.dead_letter else books.rejected
         finding = audit.row_accounting(self._main, books, staged[spec.main].rows, rejected)
         self.findings.append((spec.main, audit.ACCOUNTING_CHECK, finding))
         if not finding.passed:
-            msg = f"{finding.message}. Rows must not vanish: the partition was not published."
-            raise ContractBroken(msg)
+            raise ContractBroken(f"{finding.message}. Rows must not vanish: the partition was not published.")
         return books
 
     def _check(self, rows: audit.Frames) -> None:
@@ -204,5 +204,4 @@ class DayCommit:
             if check.blocking and not finding.passed:
                 blocked.append(f"{check.name}: {finding.message}")
         if blocked:
-            msg = f"{self._main}: {'; '.join(blocked)}. The partition was not published."
-            raise ContractBroken(msg)
+            raise ContractBroken(f"{self._main}: {'; '.join(blocked)}. The partition was not published.")

@@ -179,12 +179,12 @@ def _asset_of(
         code_version=version,
     )
     for problem in problems_of(spec, partitions_def, states_version=code_version is not None):
-        msg = f"daily_asset {name}: {problem}."
-        raise dg.DagsterInvalidDefinitionError(msg)
+        raise dg.DagsterInvalidDefinitionError(f"daily_asset {name}: {problem}.")
     text = description or inspect.getdoc(function)
     if due is not None and not isinstance(due, Due):
-        msg = f"daily_asset {name}: its due is {due!r}; write by('06:00'), from pipeline_assets.rules.due."
-        raise dg.DagsterInvalidDefinitionError(msg)
+        raise dg.DagsterInvalidDefinitionError(
+            f"daily_asset {name}: its due is {due!r}; write by('06:00'), from pipeline_assets.rules.due."
+        )
     promised = due.in_zone(spec.timezone) if due else None
 
     @dg.multi_asset(

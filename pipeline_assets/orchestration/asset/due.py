@@ -25,8 +25,7 @@ def due_metadata(due: Due) -> dict[str, dg.JsonMetadataValue]:
         ValueError: the due has no time zone.
     """
     if due.timezone is None:
-        msg = f"{due.words}: no time zone is stated; take it from the partitions with in_zone()"
-        raise ValueError(msg)
+        raise ValueError(f"{due.words}: no time zone is stated; take it from the partitions with in_zone()")
     return {DUE_METADATA: dg.MetadataValue.json(due.as_json())}
 
 

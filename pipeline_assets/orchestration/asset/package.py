@@ -47,23 +47,24 @@ def with_tables_of(
             try:
                 made = defined.with_defaults(partitions_def, **defaults)
             except Exception as error:
-                msg = f"{file}: {defined.function.__name__} cannot be made an asset: {error}"
-                raise DefinitionError(msg) from error
+                raise DefinitionError(
+                    f"{file}: {defined.function.__name__} cannot be made an asset: {error}"
+                ) from error
             inputs += [(file, made.keys_by_input_name[name]) for name in defined.options.get("ins", {})]
             asset: Asset = made
         else:
             file, asset = place, defined
         for key in [asset.key] if isinstance(asset, dg.AssetSpec) else asset.keys:
             if key in places:
-                msg = f"{file}: {places[key]} has a table {key.to_user_string()} already. Name one of them otherwise."
-                raise DefinitionError(msg)
+                raise DefinitionError(
+                    f"{file}: {places[key]} has a table {key.to_user_string()} already. Name one of them otherwise."
+                )
             places[key] = file
         assets.append(asset)
     for file, key in inputs:
         if key not in places:
             known = ", ".join(sorted(each.to_user_string() for each in places))
-            msg = f"{file}: its input {key.to_user_string()} is no table; tables: {known}"
-            raise DefinitionError(msg)
+            raise DefinitionError(f"{file}: its input {key.to_user_string()} is no table; tables: {known}")
     return assets
 
 
@@ -87,8 +88,7 @@ def _imported(name: str) -> ModuleType:
         file = _file(name)
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
         at = f", line {lines[-1]}" if lines else ""
-        msg = f"{file}{at}: cannot be imported: {type(error).__name__}: {error}"
-        raise DefinitionError(msg) from error
+        raise DefinitionError(f"{file}{at}: cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _file(module: str) -> str:

@@ -95,8 +95,7 @@ class Book:
         if len(found) != 1:
             known = ", ".join(found or self.ids()[:5]) or "none yet"
             what = "several backfills begin with" if found else "there is no backfill"
-            msg = f"{what} {backfill_id!r}; there are: {known}"
-            raise UsageError(msg)
+            raise UsageError(f"{what} {backfill_id!r}; there are: {known}")
         return self._read(self._path(found[0]))
 
     def readable(
@@ -118,11 +117,10 @@ class Book:
         try:
             return _adapter().validate_json(path.read_bytes(), context=str(path))
         except (OSError, TypeError, ValueError) as error:
-            msg = (
+            raise StateUnreadable(
                 f"{path} cannot be read as a backfill ({unreadable(error)}). What it had committed stands; delete the "
                 "file, and plan anew for what it had left"
-            )
-            raise StateUnreadable(msg) from error
+            ) from error
 
     def cancel(self, backfill_id: str) -> None:
         """From now on nothing of it is begun, by whatever process."""
@@ -146,8 +144,9 @@ class Book:
         """
         with locked(self._lock(backfill_id), wait_seconds=LOOKED_AT_SECONDS, sleep=sleep) as held:
             if not held:
-                msg = f"backfill {backfill_id} is being carried out by another process; `pipeline cancel` stops that"
-                raise BackfillHeld(msg)
+                raise BackfillHeld(
+                    f"backfill {backfill_id} is being carried out by another process; `pipeline cancel` stops that"
+                )
             yield
 
     def _lock(self, backfill_id: str) -> Path:

@@ -254,8 +254,9 @@ class OtherProcess:
                 said = self._said.get(timeout=LOOK_SECONDS)
             except queue.Empty:
                 if not self._process.is_alive():
-                    msg = f"a worker process died with exit code {self._process.exitcode}; `--resume` goes on"
-                    raise WorkerDied(msg) from None
+                    raise WorkerDied(
+                        f"a worker process died with exit code {self._process.exitcode}; `--resume` goes on"
+                    ) from None
                 return None
             if isinstance(said, EndedRun):
                 return said

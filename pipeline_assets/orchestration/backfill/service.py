@@ -127,8 +127,9 @@ class Backfills:
         """
         unknown = [lead for lead in (*file.plan.ask.tables, *file.plan.order) if lead not in self.graph.steps]
         if unknown:
-            msg = f"{name} speaks of {', '.join(dict.fromkeys(unknown))}, which this project does not have; plan again"
-            raise UsageError(msg)
+            raise UsageError(
+                f"{name} speaks of {', '.join(dict.fromkeys(unknown))}, which this project does not have; plan again"
+            )
         moved = differences(file.plan, self.plan(file.plan.ask, planned_at=file.planned_at).plan)
         if moved:
             what = f"{name} was made at {file.planned_at:%Y-%m-%d %H:%M} UTC and is outdated; nothing was computed:"
@@ -149,12 +150,10 @@ class Backfills:
         """
         summary = self.summary(before)
         if summary.status is BackfillStatus.RUNNING:
-            msg = f"backfill {before.backfill_id} is running; retry what failed of it when it has ended"
-            raise UsageError(msg)
+            raise UsageError(f"backfill {before.backfill_id} is running; retry what failed of it when it has ended")
         failed = summary.progress.failed
         if not failed:
-            msg = f"nothing of backfill {before.backfill_id} failed: it is {summary.status.value}"
-            raise UsageError(msg)
+            raise UsageError(f"nothing of backfill {before.backfill_id} failed: it is {summary.status.value}")
         planned = only(before.file.plan, {*failed, *held_by(self.graph, failed, summary.progress.left)})
         present = self._code_versions()
         planned = replace(planned, code_versions={lead: present[lead] for lead in planned.order if lead in present})
@@ -190,8 +189,9 @@ class Backfills:
         if backfill_id is not None:
             begun = self.book.get(backfill_id)
             if self.book.is_cancelled(begun.backfill_id):
-                msg = f"backfill {begun.backfill_id} was cancelled, for good; plan anew for what it had left"
-                raise UsageError(msg)
+                raise UsageError(
+                    f"backfill {begun.backfill_id} was cancelled, for good; plan anew for what it had left"
+                )
             return begun
         taken_up = set[str | None]()  # by a later retry
         for each in self.book.readable():
@@ -200,8 +200,7 @@ class Backfills:
                 return each
             if each.retries is not None:
                 taken_up.add(each.retries)
-        msg = "there is no backfill to go on with; `pipeline backfills` lists what there was"
-        raise UsageError(msg)
+        raise UsageError("there is no backfill to go on with; `pipeline backfills` lists what there was")
 
     def summary(self, backfill: Backfill) -> Summary:
         """Read how far it is."""
@@ -220,8 +219,7 @@ class Backfills:
         backfill = self.book.get(backfill_id)
         status = self.summary(backfill).status
         if status in (BackfillStatus.DONE, BackfillStatus.CANCELLED):
-            msg = f"backfill {backfill.backfill_id} is {status.value}: there is nothing to cancel"
-            raise UsageError(msg)
+            raise UsageError(f"backfill {backfill.backfill_id} is {status.value}: there is nothing to cancel")
         self.book.cancel(backfill.backfill_id)
         if backfill.where == IN_DAGSTER:
             for each in self._dagster.backfills():

@@ -194,8 +194,7 @@ class RunningDagster:
                 Dagster's.
         """
         if not any(targets.values()):
-            msg = "There is nothing to compute in this backfill."
-            raise DagsterRefused(msg)
+            raise DagsterRefused("There is nothing to compute in this backfill.")
         known = {name: tags[name] for name in (BACKFILL_TAG, PART_TAG)}
         if (launched := self._launched(known)) is not None:
             return launched
@@ -225,8 +224,9 @@ class RunningDagster:
         """
         answer = self._ask(ONE, id=backfill_id)
         if answer["__typename"] == "BackfillNotFoundError":
-            msg = f"The Dagster at {self.url} has no backfill {backfill_id}. `pipeline backfills` lists them."
-            raise DagsterRefused(msg)
+            raise DagsterRefused(
+                f"The Dagster at {self.url} has no backfill {backfill_id}. `pipeline backfills` lists them."
+            )
         return _backfill_of(self._good(answer, "PartitionBackfill"))
 
     def backfills(self, *, limit: int = 50) -> list[DagsterBackfill]:
@@ -249,19 +249,19 @@ class RunningDagster:
         """
         told = self.status(backfill_id)
         if told.status.has_ended:
-            msg = f"Backfill {backfill_id} has ended already ({told.status}): there is nothing to cancel."
-            raise DagsterRefused(msg)
+            raise DagsterRefused(
+                f"Backfill {backfill_id} has ended already ({told.status}): there is nothing to cancel."
+            )
         deadline = clock() + patience_seconds
         while not told.status.has_ended or self._has_unfinished_runs(backfill_id):
             if told.status is DagsterBackfillStatus.RUNNING:
                 # Again, if the daemon wrote what it had read before: it knows of no compare-and-swap.
                 self._good(self._ask(CANCEL, id=backfill_id), "CancelBackfillSuccess")
             if clock() > deadline:
-                msg = (
+                raise DagsterRefused(
                     f"Backfill {backfill_id} is {told.status} since {patience_seconds:.0f} s and has not ended. "
                     "Dagster's daemon ends it: see that it is running, and what its log says."
                 )
-                raise DagsterRefused(msg)
             sleep(1)
             told = self.status(backfill_id)
         return told
@@ -287,22 +287,19 @@ class RunningDagster:
                 if broken
                 else "it runs another project, or another version of it. PIPELINE_DAGSTER_URL names the one to use"
             )
-            msg = f"The Dagster at {self.url} has no asset {', '.join(unknown)}: {why}."
-            raise DagsterRefused(msg)
+            raise DagsterRefused(f"The Dagster at {self.url} has no asset {', '.join(unknown)}: {why}.")
         for table, days in tables.items():
             if absent := [day for day in days if str(day) not in found[table]]:
-                msg = (
+                raise DagsterRefused(
                     f"The Dagster at {self.url} does not have {table} {absent[0]}"
                     f"{f' and {len(absent) - 1} more days' if len(absent) > 1 else ''}. Its PIPELINE_START or "
                     "PIPELINE_TIMEZONE is another than here, or that day is not over yet."
                 )
-                raise DagsterRefused(msg)
         if not self._ask(DAEMON)["daemonHealth"]["daemonStatus"]["healthy"]:
-            msg = (
+            raise DagsterRefused(
                 f"The Dagster at {self.url} has no daemon running, which executes backfills. Start it: `make dev` "
                 "starts both, `dagster-daemon run` the daemon alone."
             )
-            raise DagsterRefused(msg)
 
     def _has_unfinished_runs(self, backfill_id: str) -> bool:
         filtered = {"tags": [{"key": DAGSTER_BACKFILL_TAG, "value": backfill_id}], "statuses": UNFINISHED}
@@ -311,8 +308,7 @@ class RunningDagster:
     def _good(self, answer: Mapping[str, Any], expected: str) -> Mapping[str, Any]:
         if answer["__typename"] != expected:
             told = answer.get("message", "no reason given").strip()
-            msg = f"The Dagster at {self.url} refused ({answer['__typename']}): {told}"
-            raise DagsterRefused(msg)
+            raise DagsterRefused(f"The Dagster at {self.url} refused ({answer['__typename']}): {told}")
         return answer
 
     def _ask(self, query: str, **variables: object) -> Any:
@@ -325,25 +321,22 @@ class RunningDagster:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            msg = (
+            raise NoAnswer(
                 f"Nobody answers at {self.url} ({type(error).__name__}). Start Dagster, `make dev`, or set "
                 "PIPELINE_DAGSTER_URL to where it is."
-            )
-            raise NoAnswer(msg) from error
+            ) from error
         try:
             told = response.json()
             errors, data = told.get("errors"), told.get("data")
         except (ValueError, AttributeError):
             errors = data = None
         if errors:
-            msg = f"The Dagster at {self.url} refused: {errors[0].get('message')}"
-            raise DagsterRefused(msg)
+            raise DagsterRefused(f"The Dagster at {self.url} refused: {errors[0].get('message')}")
         if not isinstance(data, dict) or data.get("answer") is None:
-            msg = (
+            raise SettingsError(
                 f"What answers at {self.url} is not a Dagster webserver (HTTP status {response.status_code}). Set "
                 "PIPELINE_DAGSTER_URL to where Dagster's UI is opened."
             )
-            raise SettingsError(msg)
         return data["answer"]
 
 

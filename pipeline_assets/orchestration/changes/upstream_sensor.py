@@ -168,11 +168,10 @@ class UpstreamCursor:
         try:
             return _adapter().validate_json(cursor)
         except (ValueError, TypeError, AttributeError) as error:
-            msg = (
+            raise StateUnreadable(
                 f"{NAME}: its cursor cannot be read ({unreadable(error)}). Reset it in the UI: every record is read "
                 "again then, and what is current stays as it is."
-            )
-            raise StateUnreadable(msg) from error
+            ) from error
 
 
 @cache

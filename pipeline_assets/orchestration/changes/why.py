@@ -103,12 +103,10 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
 
 def _check(graph: Graph, assets: Any, table: str, day: date) -> None:
     if table not in graph.tables:
-        msg = f"there is no daily table {table}; tables: {', '.join(graph.tables)}"
-        raise UsageError(msg)
+        raise UsageError(f"there is no daily table {table}; tables: {', '.join(graph.tables)}")
     first, last = graph.first_days[table], last_days(assets)[table]
     if not first <= day <= last:
-        msg = f"{table} {day}: its history is {first} to {last}"
-        raise UsageError(msg)
+        raise UsageError(f"{table} {day}: its history is {first} to {last}")
 
 
 def _cursor_of(instance: dg.DagsterInstance) -> tuple[UpstreamCursor, bool]:

@@ -33,19 +33,17 @@ def frames_by_day(obj: object, days: Sequence[date], timezone: str, column: str 
     if column is None:
         if len(days) == 1:
             return {days[0]: obj}
-        msg = (
+        raise PartitionMismatch(
             f"one frame was returned for {len(days)} days ({_span(days)}) and nothing says which row "
             f"belongs to which. Set metadata={{'{DAY_COLUMN_KEY}': '<date or timestamp column>'}} on the asset, return "
             "a mapping of partition key to frame, or make it a daily_asset."
         )
-        raise PartitionMismatch(msg)
     if isinstance(obj, pa.RecordBatchReader):
         if len(days) > 1:
-            msg = (
+            raise PartitionMismatch(
                 f"a RecordBatchReader cannot be cut into {len(days)} days; return a mapping of partition key "
                 "to reader, or materialize day by day"
             )
-            raise PartitionMismatch(msg)
         return {days[0]: pa.RecordBatchReader.from_batches(obj.schema, _checked(obj, days, timezone, column))}
     return _cut(pa.concat_tables(tables_of(obj)), days, timezone, column)
 
@@ -55,12 +53,11 @@ def _from_mapping(frames: Mapping[object, object], days: Sequence[date]) -> dict
     wanted = {day.isoformat(): day for day in days}
     if set(by_key) != set(wanted):
         lacking, foreign = sorted(set(wanted) - set(by_key)), sorted(set(by_key) - set(wanted))
-        msg = (
+        raise PartitionMismatch(
             f"the run is for {_span(days)}; the mapping lacks {', '.join(lacking) or 'nothing'} and holds "
             f"besides {', '.join(foreign) or 'nothing'}. Return a frame for every partition key, an empty one for a "
             "day without rows."
         )
-        raise PartitionMismatch(msg)
     return {day: by_key[key] for key, day in wanted.items()}
 
 
@@ -72,17 +69,17 @@ def _checked(rows: pa.RecordBatchReader, days: Sequence[date], timezone: str, co
 
 def _cut(rows: pa.Table, days: Sequence[date], timezone: str, column: str) -> dict[date, object]:
     if column not in rows.column_names:
-        msg = f"the frame has no column {column!r} (metadata {DAY_COLUMN_KEY}); it has {rows.column_names}"
-        raise PartitionMismatch(msg)
+        raise PartitionMismatch(
+            f"the frame has no column {column!r} (metadata {DAY_COLUMN_KEY}); it has {rows.column_names}"
+        )
     frames: dict[date, pa.Table] = {day: rows.filter(_within(rows[column], day, timezone)) for day in days}
     strangers = rows.num_rows - sum(frame.num_rows for frame in frames.values())
     if strangers:
         nulls = rows[column].null_count
-        msg = (
+        raise PartitionMismatch(
             f"{strangers} of {rows.num_rows} rows belong to another day than {_span(days)} ({timezone}) by their "
             f"{column}{f', {nulls} of them to none' if nulls else ''}. A write may touch only its own partitions."
         )
-        raise PartitionMismatch(msg)
     return dict(frames)
 
 

@@ -92,14 +92,12 @@ def tables_of(frame: object) -> Iterator[pa.Table]:
         try:
             yield pa.Table.from_pandas(frame, preserve_index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            msg = f"the DataFrame cannot be turned into Arrow: {error}"
-            raise ContractBroken(msg) from error
+            raise ContractBroken(f"the DataFrame cannot be turned into Arrow: {error}") from error
     else:
-        msg = (
+        raise ContractBroken(
             f"a {type(frame).__name__} was returned; return a pandas.DataFrame, pyarrow.Table, "
             "pyarrow.RecordBatch or pyarrow.RecordBatchReader"
         )
-        raise ContractBroken(msg)
 
 
 def is_stream(frame: object) -> bool:
@@ -119,11 +117,10 @@ def streams_of(rows: object, tables: Iterable[str]) -> Iterator[tuple[str, objec
         found = list(mapping) if isinstance(mapping, Mapping) else [f"a {type(mapping).__name__}"]
         partial = mapping is rows and set(found) != set(names)
         if not isinstance(mapping, Mapping) or set(found) - set(names) or partial:
-            msg = (
+            raise ContractBroken(
                 f"{', '.join(map(str, found)) or 'an empty mapping'} was returned; an asset of the tables "
                 f"{', '.join(names)} returns a mapping with a frame for each of them, or an iterator of mappings"
             )
-            raise ContractBroken(msg)
         yield from mapping.items()
 
 

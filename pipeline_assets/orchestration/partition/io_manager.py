@@ -120,20 +120,18 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         table, store = _daily_table(context), self.store()
         partitions = [Partition(table, date.fromisoformat(key)) for key in context.asset_partition_keys]
         if not partitions:
-            msg = (
+            raise PartitionMissing(
                 f"{table}: the input {context.name} is mapped to no day of it, so there is nothing to tell its columns "
                 "by. Widen the partition mapping, or begin with a day that it reaches from."
             )
-            raise PartitionMissing(msg)
         seen = store.look(partitions)
         missing = [str(each.day) for each in partitions if seen[each].version is None]
         if missing:
             more = f" and {len(missing) - LISTED_DAYS} more" if len(missing) > LISTED_DAYS else ""
-            msg = (
+            raise PartitionMissing(
                 f"{table}: the input {context.name} needs {', '.join(missing[:LISTED_DAYS])}{more}, not computed yet. "
                 f"Materialize {table} for these days first."
             )
-            raise PartitionMissing(msg)
         return partitions
 
     def _rows(self, partitions: Sequence[Partition], kind: FrameKind | None) -> Any:
@@ -161,8 +159,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     def _open(self, partition: Partition) -> pa.NativeFile:
         pinned = self.store().open(partition)
         if pinned is None:
-            msg = f"{partition} was there a moment ago and is gone; materialize it again"
-            raise PartitionMissing(msg)
+            raise PartitionMissing(f"{partition} was there a moment ago and is gone; materialize it again")
         return pinned.file
 
 
@@ -208,9 +205,8 @@ def _daily_table(context: dg.OutputContext | dg.InputContext) -> str:
     table = _table_name(context.asset_key)
     if not context.has_asset_partitions or not is_daily(context.asset_partitions_def):
         found = described(context.asset_partitions_def if context.has_asset_partitions else None)
-        msg = (
+        raise DefinitionError(
             f"{table}: its partitions ({found}) are not days. This IO manager keeps one file per day, from midnight to "
             "midnight: give the asset a dg.DailyPartitionsDefinition without offsets, or another io_manager_key."
         )
-        raise DefinitionError(msg)
     return table

@@ -61,8 +61,7 @@ class StagedRows:
         """
         if self._writer is None:
             if self.contract is None:
-                msg = "no frame was returned; return an empty frame with columns for a day without rows"
-                raise ContractBroken(msg)
+                raise ContractBroken("no frame was returned; return an empty frame with columns for a day without rows")
             self.write(self.contract.schema.empty_table())
         if self._audit is not None:
             self._audit.close()

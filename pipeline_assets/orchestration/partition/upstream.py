@@ -64,11 +64,10 @@ class Upstream:
         self._forget_before(min(days))
         found = [each for each in days if self._pin(each) is not None]
         if not found:
-            msg = (
+            raise PartitionMissing(
                 f"{Partition(self.table, day)} has not been computed and is needed for {day}. "
                 f"Materialize {self.table} for {day} first, or together with this asset."
             )
-            raise PartitionMissing(msg)
         inputs = Inputs(
             {each: self._pinned[each].commit.digest for each in found},
             [each for each in days if each not in found and each <= last],
@@ -133,11 +132,10 @@ def common_schema(table: str, schemas: Mapping[date, pa.Schema]) -> pa.Schema:
     try:
         unified = pa.unify_schemas([first, *others], promote_options="default")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        msg = (
+        raise ContractBroken(
             f"{table}: the partitions {min(schemas)} to {max(schemas)} cannot be read as one table: {error}. "
             f"Materialize the older ones again with the present code."
-        )
-        raise ContractBroken(msg) from error
+        ) from error
     return pa.schema([pa.field(each.name, each.type) for each in unified])
 
 

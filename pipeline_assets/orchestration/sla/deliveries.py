@@ -70,8 +70,9 @@ def due_tables(watched: dg.Definitions) -> list[DueTable]:
             continue
         partitions = node.partitions_def
         if not isinstance(partitions, dg.TimeWindowPartitionsDefinition) or not is_daily(partitions):
-            msg = f"{key.to_user_string()} has a due, {due.words}, but no partitions of days that it could be about."
-            raise dg.DagsterInvalidDefinitionError(msg)
+            raise dg.DagsterInvalidDefinitionError(
+                f"{key.to_user_string()} has a due, {due.words}, but no partitions of days that it could be about."
+            )
         inputs = sorted(each for each in node.parent_keys if is_daily(assets.get(each).partitions_def))
         owners = tuple(node.owners)
         tables.append(DueTable(key.to_user_string(), key, due, owners, partitions, tuple(inputs)))

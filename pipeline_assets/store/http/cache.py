@@ -73,11 +73,10 @@ class DayCache:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.folder, wait_seconds=wait_seconds))
             if not held:
-                msg = (
+                raise LandingUnavailable(
                     f"{self.path}: another process has been downloading it for more than {wait_seconds:g} s "
                     f"(see `fuser {self.folder}`); run the day again later"
                 )
-                raise LandingUnavailable(msg)
             yield
 
     def copy(self) -> Copy | None:

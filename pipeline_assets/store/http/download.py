@@ -51,11 +51,10 @@ def bring_up_to_date(day: date, client: HttpClient, cache: DayCache, *, resumes:
         except _CutOff as cut:
             reached = _reached(cache)
             if attempt == resumes or not (cut.from_start or reached > furthest):
-                msg = (
+                raise LandingUnavailable(
                     f"{client.about(day)} {cut}. Nothing of the day was changed; run it again later"
                     f"{f', and it is resumed at byte {reached:,}' if reached else ''}."
-                )
-                raise LandingUnavailable(msg) from None
+                ) from None
             furthest = max(furthest, reached)
     raise AssertionError  # the last attempt returned or raised
 
@@ -84,11 +83,10 @@ def _fetch(day: date, client: HttpClient, cache: DayCache) -> Copy:
             if part is not None and part[0] == at and _continues(begun[0], seen):
                 return _receive(client, cache, response, begun[0].with_rest(seen), at=at)
     if not at:
-        msg = (
+        raise LandingError(
             f"{client.about(day)} answered {response.status_code} to a request for the whole file. Check that the "
             "server hands out files as they are."
         )
-        raise LandingError(msg)
     cache.drop()
     raise _CutOff(f"cannot be resumed at byte {at:,}: it answered {response.status_code}", from_start=True)
 
@@ -122,11 +120,10 @@ def _receive(
 
 def _check_end_is_told(day: date, client: HttpClient, response: requests.Response, seen: Validators) -> None:
     if seen.size_bytes is None and seen.checksum is None and not is_chunked(response.headers):
-        msg = (
+        raise LandingError(
             f"{client.about(day)} was sent without length or checksum, so that nobody can tell whether all of it came. "
             "Let the server send Content-Length, or chunks."
         )
-        raise LandingError(msg)
 
 
 def _conditions(copy: Copy | None) -> dict[str, str]:

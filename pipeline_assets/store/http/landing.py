@@ -78,14 +78,14 @@ class HttpLanding:
     ) -> None:
         self._url = DayUrl(template)
         if (token or self._url.has_password) and not self._url.is_private:
-            msg = (
+            raise SettingsError(
                 f"{self._url.shown_template}: a token or password would be sent over plain http, where others can read "
                 "it. Use https in PIPELINE_LANDING; plain http is for servers of this machine."
             )
-            raise SettingsError(msg)
         if token and not (token.isascii() and token.isprintable() and " " not in token):
-            msg = "PIPELINE_LANDING_TOKEN holds a space, a line end or another character that no token has"
-            raise SettingsError(msg)
+            raise SettingsError(
+                "PIPELINE_LANDING_TOKEN holds a space, a line end or another character that no token has"
+            )
         self._cache = cache / xxhash.xxh3_64_hexdigest(self._url.identity.encode())
         self._client = HttpClient(
             self._url,
@@ -198,11 +198,10 @@ class HttpLanding:
     def _listed(self, day: date, files: Sequence[LandingFile]) -> Copy:
         copy = self._day_cache(day).copy()
         if copy is None or [copy.stamp] != [file.stamp for file in files]:
-            msg = (
+            raise LandingInProgress(
                 f"{self._name(day)}: the local copy was replaced or removed while it was read. Nothing of {day} was "
                 "published; run the day again."
             )
-            raise LandingInProgress(msg)
         return copy
 
     def _name(self, day: date) -> str:

@@ -256,8 +256,7 @@ class LocalStore:
         seen = self.look([partition])[partition]
         known = {commit.digest: commit for commit in self.history(partition)}
         if digest not in known:
-            msg = f"{partition}: no commit {digest} is kept. Kept: {', '.join(known) or 'none'}."
-            raise PartitionMissing(msg)
+            raise PartitionMissing(f"{partition}: no commit {digest} is kept. Kept: {', '.join(known) or 'none'}.")
         with self.stage(partition) as staged:
             # A copy, not a link: the restored head must be a new version, or a run that began
             # before the bad commit could take it for the head that it saw.
@@ -315,11 +314,10 @@ class LocalStore:
         make_folder(folder)
         with locked(folder, wait_seconds=self._lock_wait_seconds) as is_held:
             if not is_held:
-                msg = (
+                raise StoreBusy(
                     f"{partition}: locked by another process for more than {self._lock_wait_seconds:g} s "
                     f"(see `fuser {folder}`). Nothing was changed; run it again."
                 )
-                raise StoreBusy(msg)
             yield
 
     def _replace(self, target: Path, staged: StagedFile, digest: str, seen: Seen, *, now_ns: int) -> bool:
@@ -402,8 +400,7 @@ def _raised(error: OSError) -> None:
 def _conflict(partition: Partition, target: Path, seen: Seen, found: str | None) -> PartitionConflict:
     saw = "no commit" if seen.version is None else f"version {seen.version}"
     now = "there is none" if found is None else f"the head is {found} ({target})"
-    msg = (
+    return PartitionConflict(
         f"{partition}: another run published this partition after this run first looked at it "
         f"(it saw {saw}, now {now}). Nothing was replaced; run the step again from its inputs."
     )
-    return PartitionConflict(msg)

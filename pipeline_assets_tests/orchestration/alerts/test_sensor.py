@@ -47,8 +47,7 @@ def _all_is_well() -> Iterator[None]:
 def fragile(day: date) -> pa.Table:
     """Fails on broken days."""
     if day in broken:
-        msg = f"no rows for {day}"
-        raise ValueError(msg)
+        raise ValueError(f"no rows for {day}")
     return numbers(day.day)
 
 
@@ -74,15 +73,13 @@ def rejecting(day: date) -> pa.Table:
 @daily_asset(partitions_def=DAYS, contract=ROW)
 def locked_out(day: date) -> pa.Table:
     """Has no access."""
-    msg = "the token is not accepted"
-    raise AccessDenied(msg)
+    raise AccessDenied("the token is not accepted")
 
 
 @daily_asset(partitions_def=DAYS, contract=ROW)
 def full(day: date) -> pa.Table:
     """Has no space."""
-    msg = f"full dt={day}: no space left"
-    raise StorageFull(msg)
+    raise StorageFull(f"full dt={day}: no space left")
 
 
 @daily_asset(partitions_def=DAYS, contract=ROW)
@@ -526,8 +523,7 @@ def test_a_gatherer_that_raises_stops_nothing_and_fails_the_tick(
     lake: Lake, hook: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def bad(*_: object) -> list[Alert]:
-        msg = "the ledger is gone"
-        raise LookupError(msg)
+        raise LookupError("the ledger is gone")
 
     desk = Desk(lake, hook.url, gather=[bad, sla([day(0)])])
     broken.add(day(0))

@@ -52,8 +52,7 @@ class Shop:
             number = (day - date(2024, 2, 27)).days
             self.called.append(f"{table} {number}")
             if number in self.fails:
-                msg = "asked for"
-                raise ContractBroken(msg)
+                raise ContractBroken("asked for")
             return number
 
         @daily_asset(partitions_def=DAYS, contract=ROW, code_version=self.versions.get("numbers_of", "1"))

@@ -171,8 +171,7 @@ class Unreachable(ParquetIOManager):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Fails."""
-        msg = "warehouse.example: connection refused"
-        raise ConnectionError(msg)
+        raise ConnectionError("warehouse.example: connection refused")
 
 
 @pytest.mark.slow(5)

@@ -87,8 +87,7 @@ def work(root: Path, table: str, day: date) -> pa.Table:
         time.sleep(0.05)
     if (root / "broken" / name).exists():
         note("failed")
-        msg = "broken on purpose"
-        raise ValueError(msg)
+        raise ValueError("broken on purpose")
     note("done")
     return pa.table({"n": [day.toordinal()]})
 
@@ -150,6 +149,5 @@ def graph() -> Graph:
 
 if ROOT in os.environ:
     if (Path(os.environ[ROOT]) / "unloadable").exists():
-        msg = "a mistake in the code"
-        raise ValueError(msg)
+        raise ValueError("a mistake in the code")
     defs = definitions(Path(os.environ[ROOT]), days_per_run=int(os.environ[DAYS_PER_RUN] or 0) or None)

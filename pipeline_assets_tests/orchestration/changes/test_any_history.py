@@ -254,8 +254,7 @@ class Story:
             self.followed(world.tick())
             if world.cursor == before and not world.in_flight():
                 return
-        msg = "it never comes to rest"
-        raise AssertionError(msg)
+        raise AssertionError("it never comes to rest")
 
 
 @pytest.fixture(scope="module")

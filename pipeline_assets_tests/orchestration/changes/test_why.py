@@ -34,8 +34,7 @@ from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, SHOP, Lak
 @daily_asset(partitions_def=DAYS, contract=ROW, ins={"totals": same_day()})
 def fragile(day: date, totals: pa.Table) -> pa.Table:
     if totals.num_rows > 3:
-        msg = "more than three users"
-        raise ValueError(msg)
+        raise ValueError("more than three users")
     return numbers(totals.num_rows)
 
 

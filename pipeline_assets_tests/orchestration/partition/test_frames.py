@@ -216,8 +216,7 @@ def test_a_range_holds_one_day_in_memory_at_a_time(disk_lake: Lake) -> None:
     def wide(day: date, tall: pd.DataFrame) -> pa.Table:
         held.append(pa.total_allocated_bytes())
         if day.day % 2:
-            msg = "a bug keeps nothing either"
-            raise ValueError(msg)
+            raise ValueError("a bug keeps nothing either")
         return pa.Table.from_pandas(tall + 0, preserve_index=False)
 
     assert not disk_lake.run([tall, wide], 0, 9).success

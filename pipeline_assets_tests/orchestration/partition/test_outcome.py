@@ -69,8 +69,7 @@ def test_the_failure_keeps_its_cause_and_names_the_days_for_machines_too(lake: L
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def buggy(day: date) -> pa.Table:
         if day.day in {28, 29}:
-            msg = f"no {day}"
-            raise KeyError(msg)
+            raise KeyError(f"no {day}")
         return numbers(1)
 
     result = lake.run(buggy, 0, 3)
@@ -99,8 +98,7 @@ def test_the_failure_keeps_its_cause_and_names_the_days_for_machines_too(lake: L
 def test_many_failed_days_are_counted_and_only_some_described(lake: Lake) -> None:
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def never(day: date) -> pa.Table:
-        msg = "never"
-        raise ValueError(msg)
+        raise ValueError("never")
 
     told = failure(lake.run(never, 0, 29))
     assert told.startswith("never: 30 of 30 days failed; 0 were committed and recorded.")
@@ -176,8 +174,7 @@ def test_what_would_fail_every_day_the_same_way_is_tried_once(lake: Lake, error:
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def hopeless(day: date) -> pa.Table:
         asked.append(day)
-        msg = "as said"
-        raise error(msg)
+        raise error("as said")
 
     assert "3 further days were not attempted" in failure(lake.run(hopeless, 0, 3))
     assert len(asked) == 1

@@ -150,8 +150,7 @@ def test_no_more_than_the_window_is_held_open_and_nothing_after_the_run(disk_lak
         nonlocal most
         most = max(most, len(open_files(disk_lake.root / "source")))
         if day.day == 2:
-            msg = "a bug must not keep files open"
-            raise ValueError(msg)
+            raise ValueError("a bug must not keep files open")
         return numbers(source.read_all().num_rows)
 
     assert not disk_lake.run([source, windowed], 0, 9).success

@@ -183,8 +183,7 @@ def test_what_passes_the_next_time_leaves_no_trace_but_in_the_log(lake: Lake) ->
 def test_a_short_wait_that_the_server_asks_for_is_the_steps_own(lake: Lake) -> None:
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def throttled(day: date) -> pa.Table:
-        msg = "429"
-        raise errors.LandingUnavailable(msg, retry_after_seconds=0.1)
+        raise errors.LandingUnavailable("429", retry_after_seconds=0.1)
 
     result = lake.run(throttled)
     assert waits(lake, result.run_id) == [0.15, 0.15, 0.2, 0.4, 0.8]  # never less than asked for, jitter on top
@@ -484,8 +483,7 @@ def test_a_plain_asset_can_have_its_own_body_judged(lake: Lake) -> None:
 def test_a_plain_assets_own_failure_is_final(lake: Lake) -> None:
     @dg.asset(partitions_def=DAYS)
     def plain() -> None:
-        msg = "a bug"
-        raise ValueError(msg)
+        raise ValueError("a bug")
 
     result = lake.run(plain)
     judgement = only(recorded_failures(lake.instance, result.run_id))
@@ -500,8 +498,7 @@ def test_every_step_that_failed_is_judged(lake: Lake) -> None:
 
     @daily_asset(partitions_def=DAYS, contract=ROW)
     def two(day: date) -> pa.Table:
-        msg = "full"
-        raise errors.StorageFull(msg)
+        raise errors.StorageFull("full")
 
     result = lake.run([one, two])
     found = {each.tables: each.kind for each in recorded_failures(lake.instance, result.run_id)}
