@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pipeline_assets.orchestration.finished_days import FinishedDay
@@ -26,32 +26,20 @@ def _console(*, stderr: bool) -> Console:
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=PIPE_WIDTH)
 
 
+def _progress(shown_on: Console, unit: str, *columns: ProgressColumn) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        *columns,
+        TextColumn("{task.fields[note]}"),
+        console=shown_on,
+        disable=not shown_on.is_terminal,
+    )
+
+
 console, stderr = _console(stderr=False), _console(stderr=True)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Sums over the days of one table."""
-
-    days: int = 0
-    read: int = 0
-    kept: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-
-    def add(self, event: FinishedDay) -> None:
-        """Count one finished day."""
-        self.days += 1
-        self.read += event.read
-        self.kept += event.rows
-        self.duplicates += event.duplicates
-        self.rejected += event.rejected
-        self.unchanged += event.unchanged
-        self.failed += event.error is not None
-        self.seconds += event.seconds
 
 
 class RunView:
@@ -62,19 +50,11 @@ class RunView:
     """
 
     def __init__(self, days: Mapping[str, int]) -> None:
-        self.tallies = {table: Tally() for table in days}
+        self._finished: dict[str, list[FinishedDay]] = {table: [] for table in days}
+        self._failed = Counter[str]()
         self._expected = dict(days)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("days"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {
+        self._progress = _progress(console, "days", TimeElapsedColumn())
+        self._tasks = {
             table: self._progress.add_task(table, total=total, note="", start=False) for table, total in days.items()
         }
 
@@ -87,36 +67,36 @@ class RunView:
 
     def day_done(self, event: FinishedDay) -> None:
         """Show one finished day."""
-        tally = self.tallies[event.table]
-        tally.add(event)
-        task = self._tasks[event.table]
+        finished, task = self._finished[event.table], self._tasks[event.table]
+        finished.append(event)
+        self._failed[event.table] += event.error is not None
+        failed = self._failed[event.table]
         self._progress.start_task(task)
-        self._progress.update(task, completed=tally.days, note=f"{tally.failed} failed" if tally.failed else "")
-        if not console.is_terminal and tally.days == self._expected[event.table]:
-            console.print(f"{event.table}: {tally.days} days, {tally.kept:,} rows, {tally.seconds:.1f} s")
+        self._progress.update(task, completed=len(finished), note=f"{failed} failed" if failed else "")
+        if not console.is_terminal and len(finished) == self._expected[event.table]:
+            rows, seconds = sum(day.rows for day in finished), sum(day.seconds for day in finished)
+            console.print(f"{event.table}: {len(finished)} days, {rows:,} rows, {seconds:.1f} s")
 
     def summary(self) -> Table:
         """The closing table."""
-        failed = any(tally.failed for tally in self.tallies.values())
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        table.add_column("table", no_wrap=True)
-        for name in ("days", "rows in", "kept", "duplicates", "rejected", "unchanged", "seconds"):
-            table.add_column(name, justify="right", no_wrap=True)
-        if failed:
-            table.add_column("failed", justify="right", no_wrap=True)
-        for name, tally in self.tallies.items():
-            table.add_row(
-                name,
-                f"{tally.days:,}",
-                f"{tally.read:,}",
-                f"{tally.kept:,}",
-                f"{tally.duplicates:,}",
-                f"{tally.rejected:,}",
-                f"{tally.unchanged:,}",
-                f"{tally.seconds:.1f}",
-                *([f"{tally.failed:,}"] if failed else []),
-            )
-        return table
+        names = ["table", "days", "rows in", "kept", "duplicates", "rejected", "unchanged", "seconds"]
+        if any_failed := self._failed.total() > 0:
+            names.append("failed")
+        rows = [
+            [
+                table,
+                len(finished),
+                sum(day.read for day in finished),
+                sum(day.rows for day in finished),
+                sum(day.duplicates for day in finished),
+                sum(day.rejected for day in finished),
+                sum(day.unchanged for day in finished),
+                round(sum(day.seconds for day in finished), 1),
+                *([self._failed[table]] if any_failed else []),
+            ]
+            for table, finished in self._finished.items()
+        ]
+        return grid(names, rows, unbroken=len(names))
 
 
 class BackfillView:
@@ -133,15 +113,7 @@ class BackfillView:
         self._planned, self._done = dict(planned), dict(done)
         self._before, self._began, self._told = sum(done.values()), time.monotonic(), time.monotonic()
         self._failed = 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("partitions"),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        self._progress = _progress(self._console, "partitions")
         self._task = self._progress.add_task("backfill", total=sum(planned.values()), completed=self._before, note="")
 
     def __enter__(self) -> Self:
