@@ -13,6 +13,7 @@ from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.raw_events import LANDING
 from pipeline_assets.assets.sla_report import sla_report_asset
 from pipeline_assets.assets.source.select import load_source
+from pipeline_assets.errors import DefinitionError
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.alerts.sensor import alerts_sensor, missed_slas
 from pipeline_assets.orchestration.alerts.webhook import Links, Webhook
@@ -54,6 +55,11 @@ def build_definitions(settings: Settings, *, today: date | None = None) -> dg.De
     report = sla_report_asset(
         watched, days=days, store=manager.store(), dagster_url=settings.dagster_url, backfill_policy=policy
     )
+    if watched.resolve_asset_graph().has(report.key):
+        raise DefinitionError(
+            f"pipeline_assets/assets: the project has a table {report.key.to_user_string()} of its own. Name yours "
+            "otherwise."
+        )
     net = safety_net(
         watched,
         store=manager.store(),
