@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
+from pipeline_assets.report.plain_json import fields, sorted_json
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.compare import ColumnTally, RunningTotal, TableDiff
+from pipeline_assets.store.compare import ColumnTally, TableDiff
+
+_OF_A_TABLE = (
+    *("table", "key", "days", "rows_base", "rows_other", "added", "removed", "differing", "differing_share"),
+)
 
 
 def lake_diff_json(base: str, other: str, tables: Sequence[TableDiff], tolerance: Tolerance) -> str:
@@ -25,59 +28,35 @@ def lake_diff_json(base: str, other: str, tables: Sequence[TableDiff], tolerance
         `added_rows`, `removed_rows`: a few, with `day` and `row`.
     """
     beyond = {each.table for each in tables if tolerance.is_exceeded(each.differing, each.differing_share)}
-    value = {
-        "base": base,
-        "other": other,
-        "max_changed_rows": tolerance.max_rows,
-        "max_changed_share": tolerance.max_share,
-        "within": not beyond,
-        "tables": [{**_table(each), "within": each.table not in beyond} for each in tables],
-    }
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return sorted_json(
+        {
+            "base": base,
+            "other": other,
+            "max_changed_rows": tolerance.max_rows,
+            "max_changed_share": tolerance.max_share,
+            "within": not beyond,
+            "tables": [{**_table(each), "within": each.table not in beyond} for each in tables],
+        }
+    )
 
 
 def _table(table: TableDiff) -> dict[str, Any]:
+    types = sorted(table.types.items(), key=lambda item: item[0].column)
     return {
-        "table": table.table,
-        "key": list(table.key),
-        "days": {state.value: [day.isoformat() for day in days] for state, days in table.days.items()},
-        "rows_base": table.rows_base,
-        "rows_other": table.rows_other,
-        "added": table.added,
-        "removed": table.removed,
+        **fields(table, _OF_A_TABLE),
         "changed": table.changed if table.key else None,
-        "differing": table.differing,
-        "differing_share": table.differing_share,
-        "types": [
-            {
-                "column": change.column,
-                "base": change.base,
-                "other": change.other,
-                "days": [day.isoformat() for day in days],
-            }
-            for change, days in sorted(table.types.items(), key=lambda item: item[0].column)
-        ],
+        "types": [{**fields(change, ("column", "base", "other")), "days": days} for change, days in types],
         "columns": {name: _column(table, column) for name, column in table.columns.items()},
-        "added_rows": [{"day": day.isoformat(), "row": row} for day, row in table.added_rows],
-        "removed_rows": [{"day": day.isoformat(), "row": row} for day, row in table.removed_rows],
+        "added_rows": [{"day": day, "row": row} for day, row in table.added_rows],
+        "removed_rows": [{"day": day, "row": row} for day, row in table.removed_rows],
     }
 
 
 def _column(table: TableDiff, column: ColumnTally) -> dict[str, Any]:
+    totals = {"base": column.base, "other": column.other}
     return {
         "changed": column.changed if table.key else None,
-        "sum_base": _sum(column.base),
-        "sum_other": _sum(column.other),
-        "mean_base": column.base.mean if column.base else None,
-        "mean_other": column.other.mean if column.other else None,
-        "examples": [
-            {"day": day.isoformat(), "row": each.row, "base": each.base, "other": each.other}
-            for day, each in column.examples
-        ],
+        **{f"sum_{lake}": total and total.sum for lake, total in totals.items()},
+        **{f"mean_{lake}": total and total.mean for lake, total in totals.items()},
+        "examples": [{"day": day, **fields(each, ("row", "base", "other"))} for day, each in column.examples],
     }
-
-
-def _sum(total: RunningTotal | None) -> str | float | None:
-    if total is None:
-        return None
-    return str(total.sum) if isinstance(total.sum, Decimal) else total.sum

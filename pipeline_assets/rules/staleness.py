@@ -28,11 +28,9 @@ class RecordLookup(Protocol):
 
     def records(self, table: str, days: Collection[date]) -> Mapping[date, Record]:
         """The newest record of each day that has one."""
-        ...
 
     def changed(self, table: str, day: date) -> Record | None:
         """The record that brought the digest which the day has: those after it are of the same."""
-        ...
 
 
 class StalenessStatus(StrEnum):

@@ -96,31 +96,24 @@ class Landing(Protocol):
 
     def days(self) -> list[date] | None:
         """Arrival days that have something, ascending; None if that cannot be listed."""
-        ...
 
     def last_change(self, day: date) -> LastChange | None:
         """When something of the day last changed; None if nothing of it is there, or nobody can tell."""
-        ...
 
     def files(self, day: date) -> list[LandingFile]:
         """Files of the day, ready to be read, by name."""
-        ...
 
     def unfinished(self, day: date) -> list[str]:
         """Names of uploads of the day that `files` leaves out."""
-        ...
 
     def check_complete(self, day: date, files: Sequence[LandingFile]) -> None:
         """Raise LandingInProgress unless the files are still those that were listed, and nobody writes them."""
-        ...
 
     def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:
         """Of names and content: equal for a redelivery of the same, another one for anything else."""
-        ...
 
     def look(self, day: date, before: Look | None = None) -> Look:
         """Whether the day changed since the look `before`; content is read again only where its stamp changed."""
-        ...
 
 
 class LandingZone:

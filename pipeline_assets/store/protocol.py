@@ -88,19 +88,15 @@ class Staged(Protocol):
     @property
     def partition(self) -> Partition:
         """Whose next commit it is to be."""
-        ...
 
     def sink(self) -> pa.NativeFile:
         """Give the file to write into, once; it is closed before the commit is read back or published."""
-        ...
 
     def source(self) -> pa.NativeFile:
         """Open what was written, for a check."""
-        ...
 
     def explained(self) -> AbstractContextManager[None]:
         """Turn what the medium says while the sink is written into StorageFull and StorageRefused."""
-        ...
 
 
 class Store(Protocol):
@@ -113,35 +109,27 @@ class Store(Protocol):
     @property
     def uri(self) -> str:
         """Where the store is; two stores of the same uri are one."""
-        ...
 
     def check_writable(self) -> None:
         """Write something aside, so that a store that cannot be written is told before any work."""
-        ...
 
     def tables(self) -> list[str]:
         """Names of the tables that have a folder, ascending."""
-        ...
 
     def heads(self, table: str) -> Mapping[date, Head]:
         """Every day that has a commit, ascending: from a listing, with no file read."""
-        ...
 
     def head(self, partition: Partition) -> Commit | None:
         """The current commit with its digest and record; None before the first one. May read the file."""
-        ...
 
     def look(self, partitions: Iterable[Partition]) -> Mapping[Partition, Seen]:
         """Note what there is, before a step reads its first input. Cheap: a range of years is looked at."""
-        ...
 
     def open(self, partition: Partition) -> Pinned | None:
         """Pin the current commit for reading; None before the first one. The caller closes it."""
-        ...
 
     def stage(self, partition: Partition) -> AbstractContextManager[Staged]:
         """Give a place to write the partition's next commit into. On leaving, what was not published is dropped."""
-        ...
 
     def publish(self, staged: Staged, record: Record, *, seen: Seen) -> Published:
         """Make the staged file the head if that is still the one that was seen: compare, archive, replace, prune.
@@ -155,11 +143,9 @@ class Store(Protocol):
             PartitionConflict: the head is neither the one seen nor the same bytes. Nothing was changed.
             StoreBusy: another process is publishing the same partition for too long.
         """
-        ...
 
     def history(self, partition: Partition) -> Sequence[Commit]:
         """Commits that were replaced and are still kept, the newest first."""
-        ...
 
     def restore(self, partition: Partition, digest: str) -> Published:
         """Publish a kept commit again, with its record. The head it replaces is archived like any other.
@@ -168,18 +154,15 @@ class Store(Protocol):
             PartitionMissing: no kept commit has this digest.
             PartitionConflict: somebody published meanwhile.
         """
-        ...
 
     def sweep(self, table: str) -> list[str]:
         """Delete staged files of the table whose writers are dead, and name them. One in use is never touched."""
-        ...
 
     def write_page(self, name: str, day: date, page: str) -> str:
         """Put a page for people in the place of the one before it, if there is one; gives its uri.
 
         A page is no partition: nothing is computed from it, so there is no history and nobody to conflict with.
         """
-        ...
 
 
 def check_table(table: str) -> None:

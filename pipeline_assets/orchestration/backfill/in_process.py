@@ -66,15 +66,12 @@ class Worker(Protocol):
 
     def begin(self, task: Task) -> None:
         """Start a run."""
-        ...
 
     def ended(self) -> EndedRun | None:
         """The run, once it has ended; waits for that, but not long."""
-        ...
 
     def stop(self) -> None:
         """After the partition in hand."""
-        ...
 
 
 def carry_out(

@@ -52,15 +52,12 @@ class Watcher(Protocol):
 
     def day_done(self, event: FinishedDay) -> None:
         """Take one partition that was finished in process."""
-        ...
 
     def done(self, counts: Mapping[str, int]) -> None:
         """Take how many partitions of some tables Dagster has done by now."""
-        ...
 
     def say(self, sentence: str) -> None:
         """Take what there is to be told besides."""
-        ...
 
 
 def run_tags(backfill_id: str, file: PlanFile) -> dict[str, str]:
