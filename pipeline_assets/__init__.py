@@ -4,8 +4,6 @@ What a pipeline is written with is imported from here: `from pipeline_assets imp
 project itself starts at `definitions.py`.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,5 @@
 """What the CLI shows: progress bars and tables. Nothing is decided here."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -3,8 +3,6 @@
 `dagster dev` and the other Dagster commands take `defs` from this module; the CLI and tests call `build_definitions`.
 """
 
-from __future__ import annotations
-
 from datetime import date
 
 import dagster as dg

@@ -25,8 +25,6 @@ Everything is a pure function of seed and date. The calendar depends on the date
 other events in files of the same names. Bytes are exact for given versions of Python, numpy and pyarrow.
 """
 
-from __future__ import annotations
-
 import gzip
 from collections import Counter
 from collections.abc import Callable, Iterable

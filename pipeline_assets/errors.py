@@ -32,8 +32,6 @@ on it.
         `-- WatchLost               kind "watch_lost"          a webserver that stopped answering; Dagster goes on
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

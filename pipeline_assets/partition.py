@@ -1,7 +1,5 @@
 """Partitions, days, and days in words: the ground floor, one word for a day of a table everywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple

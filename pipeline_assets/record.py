@@ -1,7 +1,5 @@
 """How a commit was made: with `partition` the ground floor, so that stores keep it and rules judge by it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime

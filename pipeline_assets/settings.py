@@ -4,8 +4,6 @@ All names begin with PIPELINE_. All have defaults that work on a laptop with not
 at the project's folder. A `.env` file there counts as environment, as it does for Dagster's own commands.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Callable, Mapping

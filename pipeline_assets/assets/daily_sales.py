@@ -1,7 +1,5 @@
 """`daily_sales`: events, users and amount per event type."""
 
-from __future__ import annotations
-
 from datetime import date
 from decimal import Decimal
 

@@ -1,7 +1,5 @@
 """The DuckDB that the pipeline's SQL runs in: in this process, in memory, spilling to disk instead of growing."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator

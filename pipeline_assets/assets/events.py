@@ -1,7 +1,5 @@
 """`events`: what happened on a day, one row per event, whenever it arrived."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import date
 

@@ -3,8 +3,6 @@
 A file that defines a `daily_asset` without days is all that a new table takes; what it leaves out is stated here.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from pipeline_assets import arrivals, assets, daily_asset, same_day

@@ -1,7 +1,5 @@
 """`raw_events` and `rejected_events`: what landed on a day, as events or as rows with the reason why not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any

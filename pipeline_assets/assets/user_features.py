@@ -1,7 +1,5 @@
 """`user_features`: per user, what the last 1, 7 and 28 days say."""
 
-from __future__ import annotations
-
 from datetime import date
 
 import pyarrow as pa

@@ -1,7 +1,5 @@
 """`user_segments`: every user with features in exactly one segment."""
 
-from __future__ import annotations
-
 from datetime import date
 
 import pyarrow as pa

@@ -1,7 +1,5 @@
 """The commands backfill, retry, backfills and cancel: show what is to be done, ask, do it, and how far it is."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Commands that change the landing zone or the lake by days: demo, run, restore."""
 
-from __future__ import annotations
-
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path

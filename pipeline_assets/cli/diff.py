@@ -1,7 +1,5 @@
 """The command diff: what differs between two lakes."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Carrying out a backfill that is in the book, for somebody who watches: bars, Ctrl-C, and how it ended."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

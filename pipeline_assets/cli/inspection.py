@@ -1,7 +1,5 @@
 """Commands that show what there is: show, why, rejects."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any

@@ -4,8 +4,6 @@ Exit status: 0 done; 1 days failed, or more differs than `diff` may find; 2 a se
 wrong; 3 a plan is outdated; 130 interrupted.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib import import_module

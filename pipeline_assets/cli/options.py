@@ -1,7 +1,5 @@
 """Options that several commands take: days, paths, formats, and what a backfill is wanted for."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta

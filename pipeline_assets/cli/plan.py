@@ -1,7 +1,5 @@
 """The command plan: what a backfill would do, and why; and plans as files and on a screen."""
 
-from __future__ import annotations
-
 import json
 from datetime import date, datetime
 from pathlib import Path

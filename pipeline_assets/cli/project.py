@@ -1,7 +1,5 @@
 """The project that a command is given for: settings, store, definitions, instance; its tables and days checked."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

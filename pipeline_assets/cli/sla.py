@@ -1,7 +1,5 @@
 """The command sla: how deadlines were kept."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 
 import click

@@ -1,7 +1,5 @@
 """How far a range is: one call a day to whoever listens. The CLI draws its bars from it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

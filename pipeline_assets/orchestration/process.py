@@ -1,7 +1,5 @@
 """Running ranges in this process: which days, as which Dagster runs, on which instance."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

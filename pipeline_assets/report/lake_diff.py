@@ -1,7 +1,5 @@
 """How two lakes differ, in words and tables: the same ones in the terminal and in Markdown."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

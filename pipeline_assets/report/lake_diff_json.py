@@ -1,7 +1,5 @@
 """How two lakes differ, for programs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Reports as JSON: sorted keys, days as YYYY-MM-DD, moments in UTC, decimals as text."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """A plan for people: folded to a few lines a table, however many days it has."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import date
 

@@ -1,7 +1,5 @@
 """Where the marks of a report's plots are. What they look like is the template's business."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """An SLA report for programs."""
 
-from __future__ import annotations
-
 from pipeline_assets.report.plain_json import fields, sorted_json
 from pipeline_assets.rules.sla import SlaReport
 

@@ -1,7 +1,5 @@
 """An SLA report as one HTML page: nothing to fetch, nothing that runs, the same bytes for the same report."""
 
-from __future__ import annotations
-
 import base64
 from functools import cache, partial
 from typing import Any

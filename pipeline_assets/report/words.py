@@ -1,7 +1,5 @@
 """An SLA report in plain words: the same ones on the page, in the terminal and in Dagster's metadata."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import date, datetime
 from enum import StrEnum

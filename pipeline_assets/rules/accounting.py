@@ -1,7 +1,5 @@
 """Row accounting: no row vanishes. rows read = rows kept + duplicates + rejected."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -3,8 +3,6 @@
 When alerts of a cause are told is decided in `troubles`, when they are sent in `outbox`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Days of a time zone as spans of UTC."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 

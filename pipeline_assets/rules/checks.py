@@ -4,8 +4,6 @@ A check is a function of the staged rows, told apart by parameter names: `day`, 
 the asset. It says what it found; whether that stops the publish is the check's `blocking`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 

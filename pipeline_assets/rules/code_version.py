@@ -6,8 +6,6 @@ What is not: other packages, annotations, methods of what comes in as an argumen
 machinery around a computation is not the computation: an edit of it must not make every partition of a lake outdated.
 """
 
-from __future__ import annotations
-
 import ast
 import dis
 import functools

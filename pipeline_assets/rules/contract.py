@@ -4,8 +4,6 @@ Checked with Arrow kernels, batch by batch, so that a day larger than memory can
 (pandera, measured in `benchmarks/contract_vs_pandera.py`, wants the whole frame at once.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta

@@ -4,8 +4,6 @@ Only when things happened counts, not when somebody looked. The first commit of 
 one, for late data or new code, makes nothing late.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

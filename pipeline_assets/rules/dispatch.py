@@ -1,7 +1,5 @@
 """Which chunk of a backfill may begin: none before all that it reads is settled, none on what failed."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date

@@ -1,7 +1,5 @@
 """The graph of tables, and what is downstream of days that are computed anew."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date

@@ -1,7 +1,5 @@
 """Messages that are still to be delivered, and when each is tried again. What becomes a message is not decided here."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -12,8 +12,6 @@ progressed      of the tables that were asked for: watermark, gaps
 heads           by table and day: what is written, and what that reads, as it was
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

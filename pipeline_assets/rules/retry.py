@@ -4,8 +4,6 @@ Belongs here: which error gets which verdict, and the delays. Does not: how an e
 verdict is carried out (`orchestration.retry`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """How due partitions were delivered: the words, and the numbers of a report. `delivery.py` judges a single one."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence

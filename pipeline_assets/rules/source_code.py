@@ -4,8 +4,6 @@ Trees are told as text without anything that is not code: comments, layout, docs
 Python version adds to a tree and another does not.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import inspect

@@ -4,8 +4,6 @@ Nothing here counts changes. A partition is judged by comparing, so a change tha
 while nobody looked leads to the same verdict as one that came once.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Does not: what they mean. Only what was raised on purpose from another error (`r
 on to it: an error that merely happened while another was handled is a bug in the handler.
 """
 
-from __future__ import annotations
-
 import errno
 import math
 import re

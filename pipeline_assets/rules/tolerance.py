@@ -1,7 +1,5 @@
 """How much of a table may differ before somebody has to look."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -4,8 +4,6 @@ An incident, which is one failed run or check, is not told at once: it joins the
 while more of the same may come, told once, and kept for as long as it goes on. Delivery is not decided here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta

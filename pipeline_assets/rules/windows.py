@@ -1,7 +1,5 @@
 """Which days of an upstream table one day of a downstream table is made from, and the way back."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import date, timedelta
 

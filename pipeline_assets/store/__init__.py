@@ -3,8 +3,6 @@
 Belongs here: files, locks, fsync, digests, Parquet encoding, the landing zone. Does not: Dagster, what a table means.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline_assets.errors import SettingsError

@@ -1,7 +1,5 @@
 """Two lakes, table by table and day by day: which days are in one only, which are equal, what differs in the others."""
 
-from __future__ import annotations
-
 import decimal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

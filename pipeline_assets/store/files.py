@@ -1,7 +1,5 @@
 """What the file system is asked in more than one place, with answers that no version of Python waters down."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

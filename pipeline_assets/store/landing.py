@@ -4,8 +4,6 @@ Belongs here: which files there are, whether they are complete, their bytes, and
 told from a redelivery. Does not: what the rows in them mean.
 """
 
-from __future__ import annotations
-
 import fcntl
 import gzip
 import io

@@ -1,7 +1,5 @@
 """A store in the memory of this process: what tests and examples run on, with the promises of any other."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -5,8 +5,6 @@ the data (which columns get a dictionary) is decided from the first rows of the 
 happened to arrive. The footer names table, partition and contract version; nothing in it tells when or by whom.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 `testing.store` holds the promises as a suite, to run on one's own store.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager

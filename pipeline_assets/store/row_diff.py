@@ -7,8 +7,6 @@ changed. Memory is bounded: DuckDB works on a stream of each file and spills to 
 
 # ruff: noqa: S608 - SQL here is made of our own words and of numbers that stand for columns
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -9,8 +9,6 @@ With pytest:
 Each promise wants an empty store that keeps `HISTORY` replaced commits of a partition.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """CSV: comma-separated, with a header, quoted as RFC 4180 says; and where the next record begins after a broken one."""
 
-from __future__ import annotations
-
 import csv
 from collections import deque
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """JSON lines: an object per line, numbers as they are written, what is nested as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

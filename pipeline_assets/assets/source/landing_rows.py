@@ -5,8 +5,6 @@ names are the same in capitals and in small letters, as in SQL. A record that ca
 counted and handed on with its text, and the next line is tried.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Parquet: any column as text; the text of a row is its columns as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

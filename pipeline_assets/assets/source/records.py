@@ -1,7 +1,5 @@
 """What every format of landing file is read into: batches of text, and records that are none."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any

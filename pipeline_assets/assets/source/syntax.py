@@ -1,7 +1,5 @@
 """What DuckDB's parser says of a SELECT: its shape, its columns, an expression by itself."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

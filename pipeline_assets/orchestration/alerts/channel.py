@@ -1,7 +1,5 @@
 """A way to people: what the sensor asks of it, and what it is answered. When a message is sent is not decided here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum

@@ -1,7 +1,5 @@
 """What the sensor `alerts` knows from one tick to the next, and where that is stored."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -3,8 +3,6 @@
 The URL of a webhook is a secret: whoever has it can post. It is in no text, error, repr or log that leaves this module.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import logging

@@ -3,8 +3,6 @@
 Each function says what it found. Whether that keeps the day from being published is decided in `day`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any

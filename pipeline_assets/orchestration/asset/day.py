@@ -3,8 +3,6 @@
 What it needs of the run is passed in, and what came of it is handed back. Does not belong here: Dagster.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager

@@ -4,8 +4,6 @@ The policy looks at the newest materialization of an asset, whatever its partiti
 an asset look fresh. It is a signal; deliveries are judged in `sla/`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any

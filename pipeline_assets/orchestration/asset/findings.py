@@ -1,7 +1,5 @@
 """What the checks found on the days of one step, summed up for Dagster: one result per check and run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date

@@ -3,8 +3,6 @@
 Files are taken in the order of their names. One that defines no asset is left alone, so helpers may lie among them.
 """
 
-from __future__ import annotations
-
 import pkgutil
 import traceback
 from collections.abc import Iterable, Iterator

@@ -4,8 +4,6 @@ Days are independent: a day that fails neither undoes nor hides the others. What
 were committed are recorded.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

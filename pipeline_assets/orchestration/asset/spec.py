@@ -1,7 +1,5 @@
 """What the author of a daily asset stated, and what of it cannot work."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

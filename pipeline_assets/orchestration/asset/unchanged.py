@@ -5,8 +5,6 @@ partition read once per run, when the first day asks for it: what is decided is 
 its inputs at that moment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date

@@ -4,8 +4,6 @@ Kept beside Dagster's own files, so whoever deletes Dagster's memory deletes the
 not in the book: that is read off its runs.
 """
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Callable, Iterator

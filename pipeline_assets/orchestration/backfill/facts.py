@@ -4,8 +4,6 @@ Everything is looked up once, for whole tables: a plan of ten years asks for no 
 records. What somebody commits in between is then a head that has moved since, and not one that was planned with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ the plan, and whether a daemon is there. The safety net is a job, beside which p
 the code that Dagster runs, so it writes the backfill into the instance, as the webserver would.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime

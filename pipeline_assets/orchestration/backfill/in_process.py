@@ -4,8 +4,6 @@ A run is executed beside the main thread, which stays free to be told to stop: t
 recorded then, and no other is begun.
 """
 
-from __future__ import annotations
-
 import os
 import queue
 import signal

@@ -1,7 +1,5 @@
 """What came of a backfill: its runs carry its tags, and are read back by them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum

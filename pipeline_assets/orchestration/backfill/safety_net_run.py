@@ -4,8 +4,6 @@ What somebody else is making is left to them, and what failed for good is left t
 it.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime

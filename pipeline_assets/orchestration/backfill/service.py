@@ -4,8 +4,6 @@ Belongs here: what the command and the safety net do with backfills, as data and
 what is printed.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack

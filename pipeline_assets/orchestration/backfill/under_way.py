@@ -1,7 +1,5 @@
 """What somebody is making: runs, backfills of Dagster, and backfills of commands."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any
 

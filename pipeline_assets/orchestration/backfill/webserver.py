@@ -4,8 +4,6 @@ Belongs here: what is asked of the webserver and what its answers mean. Does not
 (`rules.backfill`), and executing it in this process.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Why a partition was, or was not, computed again: the sensor's own verdict, with what it was made from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime

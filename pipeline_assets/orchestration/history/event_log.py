@@ -3,8 +3,6 @@
 Bounded by what is asked for: no query reads a history, but the one that is there to do so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field

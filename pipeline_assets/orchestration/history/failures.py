@@ -1,7 +1,5 @@
 """What the retry rules said of a failed run, read back from its event log: for sensors and alerts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime

@@ -1,7 +1,5 @@
 """Dagster's asset graph as the daily tables and windows that the rules speak of."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any
 

@@ -5,8 +5,6 @@ in SQL is asked for the rows themselves instead, a page at a time, and their JSO
 a table that was wiped, and an event that does not look as expected are read through the instance's own methods.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Runs as Dagster has them: which partitions they make, have made, and were requested for."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import date

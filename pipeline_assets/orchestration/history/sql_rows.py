@@ -1,7 +1,5 @@
 """Rows of Dagster's storages, where those are kept in SQL: columns as they are, nothing built of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any

@@ -1,7 +1,5 @@
 """Tags of runs: ours, and those of Dagster's that are read or set. In the UI they are shown beside the run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import date
 

@@ -1,7 +1,5 @@
 """What a plain asset returned for its days, as one frame a day."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 

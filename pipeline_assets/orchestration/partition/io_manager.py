@@ -4,8 +4,6 @@
 range, cuts it into days (`cut`); it loads any daily partition for any asset, by annotation.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """The record of a commit: how it was made. It goes to Dagster's event log as metadata of the partition."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """What became of the days of one step. Each is on its own: a failed one neither undoes nor hides the others."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field

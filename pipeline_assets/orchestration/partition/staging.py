@@ -1,7 +1,5 @@
 """One partition from frame to staged file: conform, audit, write. Nothing here is visible to a reader yet."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The key of a table as Dagster shows it: a constraint on each of its columns."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

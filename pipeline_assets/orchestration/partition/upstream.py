@@ -1,7 +1,5 @@
 """Reading upstream partitions: pinned, in the form that the reader asked for, each once per run where it fits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date

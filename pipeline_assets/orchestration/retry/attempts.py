@@ -5,8 +5,6 @@ rest: in the log of the run, as notes that are written while the step runs. Days
 their materializations.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import zlib

@@ -8,8 +8,6 @@ Belongs here: turning failures into what is raised. Does not: which verdict an e
 it was (`step`), which days of a range failed (`outcome`), reading it back (`history.failures`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Belongs here: reading Dagster's contexts, runs and tags. Does not: what is raised (`retry`).
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 No query reads a history: events are asked for by partition, runs by the tags of the partitions that were missed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta

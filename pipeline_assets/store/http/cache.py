@@ -8,8 +8,6 @@ Belongs here: files, locks and the notes beside them. Does not: requests.
     {folder}/.partial.json    what the server said of that, written before its first byte
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping

@@ -7,8 +7,6 @@ Errors never carry a token, nor user, password or query of a URL. `requests` put
 those are read for the cause and then let go. (urllib3 logs paths with their queries when its DEBUG logging is on.)
 """
 
-from __future__ import annotations
-
 import math
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping

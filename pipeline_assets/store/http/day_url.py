@@ -3,8 +3,6 @@
 Belongs here: what a template may look like. Does not: asking the server.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import string

@@ -4,8 +4,6 @@ Belongs here: conditional requests, ranges, and that what came is whole. Does no
 (client.py), where bytes lie (cache.py).
 """
 
-from __future__ import annotations
-
 from datetime import date
 from http import HTTPStatus
 

@@ -4,8 +4,6 @@ Belongs here: what the pipeline asks of a landing zone, answered by a server and
 (client.py), downloads (download.py), the copies on disk (cache.py), templates (day_url.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime

@@ -5,8 +5,6 @@ commit it replaces is linked into `{root}/_history` before it, and the partition
 around it. Files are staged under `{root}/_staging`, each flocked by its writer for as long as the writer lives.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil
