@@ -23,10 +23,7 @@ from pipeline_assets.orchestration.partition.upstream import Upstream
 from pipeline_assets.rules.windows import same_day
 
 ROUNDS = 15
-TARGETS = (
-    Target("time, load_input / read_table", 1.1, "x"),
-    Target("time, Upstream.read / read_table", 1.1, "x"),
-)
+TARGETS = (Target("time, load_input / read_table", 1.1, "x"), Target("time, Upstream.read / read_table", 1.1, "x"))
 
 
 def run() -> list[Figure]:

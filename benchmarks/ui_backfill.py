@@ -33,10 +33,7 @@ LENGTH, SEED = 30, 1
 TABLES = ("raw_events", "rejected_events", "events", "daily_sales", "user_features", "user_segments")
 UP_SECONDS, DONE_SECONDS = 180, 2400
 """After which nobody waits any longer."""
-TARGETS = (
-    Target("from click to all green", 90, "s"),
-    Target("the same / Dagster's default set-up", 1, "x"),
-)
+TARGETS = (Target("from click to all green", 90, "s"), Target("the same / Dagster's default set-up", 1, "x"))
 QUIET = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 LAUNCH = """
 mutation ($backfillParams: LaunchBackfillParams!) {
@@ -114,12 +111,7 @@ class _Server:
         """Launch all tables over the days as the UI does, and wait."""
         keys = [{"path": [each]} for each in TABLES]
         clicked = time.monotonic()
-        asked = {
-            "assetSelection": keys,
-            "partitionNames": [str(day) for day in days],
-            "fromFailure": False,
-            "tags": [],
-        }
+        asked = {"assetSelection": keys, "partitionNames": [str(day) for day in days], "fromFailure": False, "tags": []}
         launched = self.ask(LAUNCH, backfillParams=asked)
         if launched["__typename"] != "LaunchBackfillSuccess":
             raise CannotRunError(f"Dagster did not launch the backfill: {launched}")

@@ -59,21 +59,10 @@ def reference_pipeline(
             raw_events,
             contract={"raw_events": RAW_EVENTS, "rejected_events": REJECTED_EVENTS},
             deps={LANDING: same_day()},
-            params={
-                "landing": landing,
-                "source": source,
-                "timezone": timezone,
-                "lateness_days": lateness_days,
-            },
+            params={"landing": landing, "source": source, "timezone": timezone, "lateness_days": lateness_days},
             # Where the files lie is no part of what is made of them.
             code_version=code_version(
-                raw_events,
-                RAW_EVENTS,
-                REJECTED_EVENTS,
-                source.expressions,
-                source.where,
-                timezone,
-                lateness_days,
+                raw_events, RAW_EVENTS, REJECTED_EVENTS, source.expressions, source.where, timezone, lateness_days
             ),
             drops_rows=True,
             dead_letter="rejected_events",

@@ -110,11 +110,7 @@ def restore(table: str, day: datetime, digest: str) -> None:
                 key,
                 partition=day.date().isoformat(),
                 description="restored from history by `pipeline restore`",
-                metadata={
-                    "digest": published.commit.digest,
-                    "unchanged": published.unchanged,
-                    "restored": True,
-                },
+                metadata={"digest": published.commit.digest, "unchanged": published.unchanged, "restored": True},
             )
         )
     console.print(f"{published.commit.partition} is {published.commit.digest} again")

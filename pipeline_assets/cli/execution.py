@@ -30,10 +30,7 @@ def end_carrying_out(project: Project, backfill: Backfill, form: str) -> None:
     """
     began = time.monotonic()
     stopped = _is_stopped(project, backfill, form)
-    told = {
-        **summary_as_json(project.backfills.summary(backfill)),
-        "took_seconds": round(time.monotonic() - began, 1),
-    }
+    told = {**summary_as_json(project.backfills.summary(backfill)), "took_seconds": round(time.monotonic() - began, 1)}
     if form == "json":
         print_json(told)
     else:

@@ -20,10 +20,7 @@ COMMANDS = {
         "Show what is to be done, ask, and do it: by a plan file, or by the options of `pipeline plan`.",
     ),
     "backfills": ("backfill", "List backfills, the newest first, and how far each is."),
-    "cancel": (
-        "backfill",
-        "Cancel a backfill, for good: nothing of it starts afterwards. What was committed stays.",
-    ),
+    "cancel": ("backfill", "Cancel a backfill, for good: nothing of it starts afterwards. What was committed stays."),
     "demo": ("days", "Fill the landing zone with the events of a made-up shop."),
     "diff": (
         "diff",
@@ -90,8 +87,7 @@ def main() -> None:
         sys.exit(EXIT_FAILED if isinstance(error, WorkerDied) else EXIT_WRONG)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
-            "interrupted: the days that were committed stand and are recorded; the same command goes on.",
-            err=True,
+            "interrupted: the days that were committed stand and are recorded; the same command goes on.", err=True
         )
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `pipeline show ... | head`

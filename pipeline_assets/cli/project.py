@@ -67,12 +67,7 @@ def open_project() -> Iterator[Project]:
     settings, store, defs = load_project()
     with opened_instance() as instance:
         backfills = Backfills(
-            defs,
-            instance,
-            store,
-            landing_zones(settings),
-            timezone=settings.timezone,
-            dagster_url=settings.dagster_url,
+            defs, instance, store, landing_zones(settings), timezone=settings.timezone, dagster_url=settings.dagster_url
         )
         yield Project(settings, store, defs, backfills)
 

@@ -24,15 +24,7 @@ from pydantic import TypeAdapter
 
 from pipeline_assets.errors import UsageError, unreadable
 from pipeline_assets.partition import Partition, days_between
-from pipeline_assets.rules.backfill import (
-    Action,
-    Ask,
-    Entry,
-    Estimate,
-    Plan,
-    Reason,
-    TableProgress,
-)
+from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Plan, Reason, TableProgress
 
 FORMAT = 1
 """Another one when a plan of before can no longer be read as it was meant."""

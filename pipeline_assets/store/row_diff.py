@@ -147,11 +147,7 @@ class RowComparison:
         return RowDiff(int(added), int(removed), None, columns, types, *shown)
 
     def _matched(
-        self,
-        fields: dict[str, str],
-        key: Sequence[str],
-        columns: dict[str, ColumnDiff],
-        types: tuple[TypeChange, ...],
+        self, fields: dict[str, str], key: Sequence[str], columns: dict[str, ColumnDiff], types: tuple[TypeChange, ...]
     ) -> RowDiff:
         """Rows of one key are the same row; of several with one key, the first differing ones are, in their order."""
         keys = {name: fields[name] for name in key}

@@ -163,13 +163,7 @@ def test_nul_bytes_are_malformed_and_their_neighbours_are_kept(tmp_path: Path) -
 def test_an_unclosed_quote_loses_its_own_line_alone(tmp_path: Path, broken: str) -> None:
     after = ["3,4", '"5\n6",7', '8,"9"', "10", '11,"12, ""13"""']
     content = read(tmp_path, "x.csv", "\n".join(["a,b", "0,1", broken, *after]) + "\n")
-    assert content.rows == [
-        (2, "0", "1"),
-        (4, "3", "4"),
-        (5, "5\n6", "7"),
-        (7, "8", "9"),
-        (9, "11", '12, "13"'),
-    ]
+    assert content.rows == [(2, "0", "1"), (4, "3", "4"), (5, "5\n6", "7"), (7, "8", "9"), (9, "11", '12, "13"')]
     assert content.malformed == [(3, broken), (8, "10")]
     assert content.reasons[0].startswith("not CSV: ")
 

@@ -76,10 +76,7 @@ def rules(source: Source, *rows: Row, **arguments: Any) -> list[str | None]:
     ("name", "columns"),
     [
         ("demo.sql", ("amount", "event_id", "event_time", "event_type", "user_id")),
-        (
-            "online_retail.sql",
-            ("customerid", "invoicedate", "invoiceno", "quantity", "source_text", "unitprice"),
-        ),
+        ("online_retail.sql", ("customerid", "invoicedate", "invoiceno", "quantity", "source_text", "unitprice")),
         ("git_commits.sql", ("author_key", "author_ts", "commit_hash", "deletions", "event_type", "insertions")),
     ],
 )

@@ -120,10 +120,7 @@ class World:
         return self.lake.instance
 
     def deploy(
-        self,
-        *assets: Any,
-        jobs: Sequence[dg.JobDefinition] = (),
-        resources: Mapping[str, Any] | None = None,
+        self, *assets: Any, jobs: Sequence[dg.JobDefinition] = (), resources: Mapping[str, Any] | None = None
     ) -> None:
         """Start the code server anew, with these definitions."""
         defs = with_upstream_sensor(self.lake, *assets).defs

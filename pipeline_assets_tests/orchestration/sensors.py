@@ -89,10 +89,7 @@ def with_upstream_sensor(
     return Sensed(
         dg.Definitions(
             list(assets),
-            sensors=[
-                upstream_sensor(selection=selection or dg.AssetSelection.all(), default_status=STOPPED),
-                *sensors,
-            ],
+            sensors=[upstream_sensor(selection=selection or dg.AssetSelection.all(), default_status=STOPPED), *sensors],
             resources={"io_manager": lake.manager},
             executor=dg.in_process_executor,
         ),

@@ -51,10 +51,7 @@ def test_the_headline_counts_the_tables_that_differ() -> None:
 
 def test_every_table_has_a_row_in_the_overview() -> None:
     found = overview([sales(), equal()])
-    assert found.rows == [
-        ["daily_sales", 0, 3, 0, 0, 12, 12, 0, 0, 3],
-        ["events", 1, 0, 0, 0, 1000, 1000, 0, 0, 0],
-    ]
+    assert found.rows == [["daily_sales", 0, 3, 0, 0, 12, 12, 0, 0, 3], ["events", 1, 0, 0, 0, 1000, 1000, 0, 0, 0]]
     assert len(found.names) == len(found.rows[0])
 
 

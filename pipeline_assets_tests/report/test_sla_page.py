@@ -199,11 +199,7 @@ def test_no_table_at_all_is_a_page_that_says_what_to_do() -> None:
     assert page.count("table") == page.count("section") == 0
 
 
-@pytest.mark.parametrize(
-    ("misses", "bar"),
-    [(0, 100), (1, 33), (2, 0)],
-    ids=["untouched", "a-third-left", "overspent"],
-)
+@pytest.mark.parametrize(("misses", "bar"), [(0, 100), (1, 33), (2, 0)], ids=["untouched", "a-third-left", "overspent"])
 def test_the_bar_is_what_is_left_of_the_error_budget(misses: int, bar: int) -> None:
     days = reports.month().tables[1].deliveries
     each = [miss("t", day.day) for day in days[:misses]] + [on_time("t", day.day) for day in days[misses:]]

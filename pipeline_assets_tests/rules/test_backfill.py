@@ -44,11 +44,7 @@ TABLES = (
 )
 SHOP = Graph(
     {table.name: table for table in TABLES},
-    {
-        **{table.name: (table.name,) for table in TABLES},
-        "raw": ("raw", "rejected"),
-        "rejected": ("raw", "rejected"),
-    },
+    {**{table.name: (table.name,) for table in TABLES}, "raw": ("raw", "rejected"), "rejected": ("raw", "rejected")},
     frozenset({"landing"}),
     dict.fromkeys((table.name for table in TABLES), FIRST),
 )
@@ -347,10 +343,7 @@ def test_a_missing_partition_downstream_is_made_if_the_inputs_of_its_own_day_are
 
     planned = shop.plan(Mode.SELECTIVE, "events", on=((feb(14), feb(15)),), force=True)
 
-    assert told(planned)["events"] == [
-        (feb(14), feb(14), "compute REQUESTED"),
-        (feb(15), feb(15), "compute MISSING"),
-    ]
+    assert told(planned)["events"] == [(feb(14), feb(14), "compute REQUESTED"), (feb(15), feb(15), "compute MISSING")]
     assert planned.days("features") == [day for day in days(feb(14), mar(13)) if day != feb(18)]
     assert feb(18) not in planned.entries["features"]
 
@@ -406,10 +399,7 @@ def test_what_waits_for_a_held_partition_holds_what_reads_it() -> None:
 
     planned = shop.plan(Mode.SELECTIVE, "features", "segments", on=((feb(14), feb(16)),), force=True)
 
-    assert told(planned)["segments"] == [
-        (feb(14), feb(14), "compute REQUESTED"),
-        (feb(15), feb(16), "wait REQUESTED"),
-    ]
+    assert told(planned)["segments"] == [(feb(14), feb(14), "compute REQUESTED"), (feb(15), feb(16), "wait REQUESTED")]
     assert planned.entries["segments"][feb(16)].because == Partition("events", feb(15))
 
 

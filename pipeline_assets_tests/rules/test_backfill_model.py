@@ -17,18 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
-from pipeline_assets.rules.backfill import (
-    Action,
-    Ask,
-    Entry,
-    Facts,
-    Mode,
-    Plan,
-    Reason,
-    chunks,
-    differences,
-    plan,
-)
+from pipeline_assets.rules.backfill import Action, Ask, Entry, Facts, Mode, Plan, Reason, chunks, differences, plan
 from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
 from pipeline_assets_tests.support.properties import examples
@@ -44,13 +33,7 @@ WINDOWS = st.one_of(
     st.builds(lambda days: arrivals(lateness_days=days), st.integers(0, 2)),
     st.builds(Window, st.integers(-3, 0), st.integers(0, 2)),
 )
-ORDER = [
-    Reason.FAILED,
-    Reason.MISSING,
-    Reason.CODE_CHANGED,
-    Reason.INPUT_CHANGED,
-    Reason.LATE_DATA,
-]
+ORDER = [Reason.FAILED, Reason.MISSING, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA]
 CHANGED = {Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}
 LOOKED_FOR: dict[Mode, set[Reason]] = {
     Mode.FULL: {Reason.FAILED, Reason.MISSING, *CHANGED},

@@ -200,13 +200,7 @@ def test_code_counts_without_source_too(difference: str) -> None:
 
 
 def test_lambdas_within_a_call_have_versions_of_their_own() -> None:
-    versions = {
-        code_version(function)
-        for function in (
-            lambda day: [day, 1],
-            lambda day: [day, 2],
-        )
-    }
+    versions = {code_version(function) for function in (lambda day: [day, 1], lambda day: [day, 2])}
 
     assert len(versions) == 2
 

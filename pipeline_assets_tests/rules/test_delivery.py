@@ -120,11 +120,7 @@ CASES: dict[str, tuple[Delivery, Cause, str]] = {
         Cause.NEVER_REQUESTED,
         "No run had been asked for it; its inputs were there at 02:00.",
     ),
-    "nobody asked": (
-        judged(),
-        Cause.NEVER_REQUESTED,
-        "No run had been asked for it; its inputs were there at 02:00.",
-    ),
+    "nobody asked": (judged(), Cause.NEVER_REQUESTED, "No run had been asked for it; its inputs were there at 02:00."),
     "nobody asked for a table without inputs": (
         judged(inputs={}),
         Cause.NEVER_REQUESTED,
@@ -171,11 +167,7 @@ CASES: dict[str, tuple[Delivery, Cause, str]] = {
         Cause.RUNNING_LONG,
         "Run 0205aaaa was running since 02:06; other days took 10 min.",
     ),
-    "failed": (
-        judged(run("02:05", "02:06", "02:20", failed=True)),
-        Cause.FAILED,
-        "Run 0205aaaa failed at 02:20.",
-    ),
+    "failed": (judged(run("02:05", "02:06", "02:20", failed=True)), Cause.FAILED, "Run 0205aaaa failed at 02:20."),
     "failed, and tried again": (
         judged(
             run("02:05", "02:06", "02:20", failed=True),

@@ -142,12 +142,7 @@ PAIR = Graph(
         "rejected": Table("rejected", {"landing": trailing(days=2), "kept": same_day()}),
         "events": Table("events", {"kept": arrivals(lateness_days=3)}),
     },
-    {
-        "landing": ("landing",),
-        "kept": ("kept", "rejected"),
-        "rejected": ("kept", "rejected"),
-        "events": ("events",),
-    },
+    {"landing": ("landing",), "kept": ("kept", "rejected"), "rejected": ("kept", "rejected"), "events": ("events",)},
     frozenset({"landing"}),
     dict.fromkeys(("landing", "kept", "rejected", "events"), FIRST),
 )

@@ -70,16 +70,7 @@ def example() -> Plan:
 
 def test_the_format_is_as_documented() -> None:
     said = json.loads(to_text(example(), planned_at=PLANNED_AT))
-    assert list(said) == [
-        "pipeline_plan",
-        "digest",
-        "planned_at",
-        "ask",
-        "counts",
-        "tables",
-        "progressed",
-        "heads",
-    ]
+    assert list(said) == ["pipeline_plan", "digest", "planned_at", "ask", "counts", "tables", "progressed", "heads"]
     assert said["counts"] == {"compute": 28, "skip": 0, "wait": 1}
     assert said["tables"]["events"]["partitions"] == [
         ["2026-02-01", "2026-02-28", "compute", "MISSING", None],
@@ -136,13 +127,7 @@ def test_what_is_no_plan_is_refused_by_name(text: str, said: str) -> None:
         of_text(text, name="plan.json")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"planned_at": "yesterday"},
-        {"planned_at": None},
-    ],
-)
+@pytest.mark.parametrize("change", [{"planned_at": "yesterday"}, {"planned_at": None}])
 def test_a_whole_plan_that_says_what_this_version_does_not_know_is_refused(change: dict[str, object]) -> None:
     said = json.loads(to_text(example(), planned_at=PLANNED_AT)) | change
     with pytest.raises(UsageError, match=r"plan\.json cannot be read as a plan"):

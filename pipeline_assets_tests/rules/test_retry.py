@@ -322,12 +322,7 @@ def test_an_error_that_is_its_own_cause_is_judged_all_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "waits"),
-    [
-        (TOLD, [5, 10, 20, 40, 80]),
-        (NETWORK, [2, 4, 8, 16, 32]),
-        (BUSY, [1, 3, 9]),
-        (CONFLICT, [1, 2, 4]),
-    ],
+    [(TOLD, [5, 10, 20, 40, 80]), (NETWORK, [2, 4, 8, 16, 32]), (BUSY, [1, 3, 9]), (CONFLICT, [1, 2, 4])],
     ids=lambda each: each.name if isinstance(each, Verdict) else "",
 )
 def test_the_backoff_is_exponential_and_jitter_takes_up_to_half_of_it(verdict: Verdict, waits: list[float]) -> None:

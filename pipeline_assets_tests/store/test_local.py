@@ -682,10 +682,7 @@ def test_a_lock_is_free_again_when_its_holder_was_killed(store: LocalStore) -> N
 
 
 def uses_of(store: LocalStore) -> dict[str, Callable[[], object]]:
-    return {
-        "check_writable": store.check_writable,
-        "publish": lambda: publish_bytes(store, SALES, b"x", expected=None),
-    }
+    return {"check_writable": store.check_writable, "publish": lambda: publish_bytes(store, SALES, b"x", expected=None)}
 
 
 @pytest.mark.parametrize("use", ["check_writable", "publish"])

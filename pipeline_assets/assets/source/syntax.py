@@ -68,12 +68,7 @@ def name_of(item: dict[str, Any]) -> str:
 
 def sql_of(node: dict[str, Any], expression: dict[str, Any]) -> str:
     """One expression as SQL text, without its alias."""
-    alone = {
-        **node,
-        "select_list": [{**expression, "alias": ""}],
-        "where_clause": None,
-        "from_table": _NO_TABLE,
-    }
+    alone = {**node, "select_list": [{**expression, "alias": ""}], "where_clause": None, "from_table": _NO_TABLE}
     statement = json.dumps({"error": False, "statements": [{"node": alone}]})
     with cursor() as connection:
         (text,) = single_row(connection, "SELECT json_deserialize_sql(?)", [statement])

@@ -250,9 +250,7 @@ def _partition_mapping(window: Window) -> dg.TimeWindowPartitionMapping:
         # The parameter is marked beta. Without it Dagster refuses a window that reaches past the edges of the history.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.TimeWindowPartitionMapping(
-            start_offset=window.first_offset,
-            end_offset=window.last_offset,
-            allow_nonexistent_upstream_partitions=True,
+            start_offset=window.first_offset, end_offset=window.last_offset, allow_nonexistent_upstream_partitions=True
         )
 
 

@@ -208,11 +208,7 @@ class OtherProcess:
     """
 
     def __init__(
-        self,
-        build: Callable[[], dg.Definitions],
-        home: Path,
-        listener: Callable[[FinishedDay], None],
-        stack: ExitStack,
+        self, build: Callable[[], dg.Definitions], home: Path, listener: Callable[[FinishedDay], None], stack: ExitStack
     ) -> None:
         context = get_context("spawn")
         self._listener = listener

@@ -16,11 +16,7 @@ import requests
 
 from pipeline_assets.errors import DagsterRefused, NoAnswer, SettingsError
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
-from pipeline_assets.orchestration.history.tags import (
-    BACKFILL_TAG,
-    DAGSTER_BACKFILL_TAG,
-    PART_TAG,
-)
+from pipeline_assets.orchestration.history.tags import BACKFILL_TAG, DAGSTER_BACKFILL_TAG, PART_TAG
 from pipeline_assets.partition import ranges_of
 from pipeline_assets.rules.graph import Graph
 
@@ -169,15 +165,7 @@ class RunningDagster:
 
     url: str
 
-    def launch(
-        self,
-        graph: Graph,
-        targets: Targets,
-        *,
-        title: str,
-        description: str,
-        tags: Mapping[str, str],
-    ) -> str:
+    def launch(self, graph: Graph, targets: Targets, *, title: str, description: str, tags: Mapping[str, str]) -> str:
         """Launch one backfill. One that was launched of the same id of ours and the same part is not launched again.
 
         Args:

@@ -28,13 +28,7 @@ from pipeline_assets.orchestration.history.runs import (
     newest_runs,
     recorded_partitions,
 )
-from pipeline_assets.orchestration.history.tags import (
-    ATTEMPTS_TAG,
-    BECAUSE_TAG,
-    PARTITION,
-    RANGE_END,
-    RANGE_START,
-)
+from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, BECAUSE_TAG, PARTITION, RANGE_END, RANGE_START
 from pipeline_assets.partition import Partition, days_between, ranges_of, span_in_words
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.staleness import (
@@ -270,9 +264,7 @@ class Tick:
         postponed = {partition for each in reaction.requests[REQUESTS_PER_TICK:] for partition in each.partitions}
         self._remember(reaction, postponed | too_early)
         return dg.SensorResult(
-            run_requests=requests,
-            cursor=cursor.to_cursor(),
-            skip_reason=None if requests else _reason(reaction.found),
+            run_requests=requests, cursor=cursor.to_cursor(), skip_reason=None if requests else _reason(reaction.found)
         )
 
     def _read_changes(self) -> set[Partition]:

@@ -90,8 +90,7 @@ def _within(values: pa.ChunkedArray, day: date, timezone: str) -> pa.ChunkedArra
     if values.type.tz is None:  # a naive time is read as the partition's own zone
         start, end = (bound.astimezone(zone(timezone)).replace(tzinfo=None) for bound in (start, end))
     return pc.and_(
-        pc.greater_equal(values, pa.scalar(start).cast(values.type)),
-        pc.less(values, pa.scalar(end).cast(values.type)),
+        pc.greater_equal(values, pa.scalar(start).cast(values.type)), pc.less(values, pa.scalar(end).cast(values.type))
     )
 
 

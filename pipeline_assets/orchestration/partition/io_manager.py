@@ -162,13 +162,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
 
 def _commit(
-    store: Store,
-    partition: Partition,
-    frame: object,
-    timezone: str,
-    seen: Seen,
-    *,
-    run_id: str,
+    store: Store, partition: Partition, frame: object, timezone: str, seen: Seen, *, run_id: str
 ) -> Materialization:
     started = time.monotonic()
     with ExitStack() as stack:

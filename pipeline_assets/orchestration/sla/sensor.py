@@ -30,12 +30,7 @@ TICK_SECONDS = 30
 
 
 def sla_report(
-    instance: dg.DagsterInstance,
-    watched: dg.Definitions,
-    first: date,
-    last: date,
-    *,
-    now: datetime,
+    instance: dg.DagsterInstance, watched: dg.Definitions, first: date, last: date, *, now: datetime
 ) -> SlaReport:
     """How every table that has a due kept it on the days `first` to `last`, as seen at `now`.
 
@@ -85,11 +80,7 @@ def sla_sensor(
 
 
 def sla_alerts(
-    instance: dg.DagsterInstance,
-    watched: dg.Definitions,
-    *,
-    sent: Container[str],
-    now: datetime,
+    instance: dg.DagsterInstance, watched: dg.Definitions, *, sent: Container[str], now: datetime
 ) -> list[Alert]:
     """What is to be told of misses, from what the checks last said: the same at every call, so keys must dedupe.
 

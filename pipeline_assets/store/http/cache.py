@@ -122,10 +122,7 @@ class DayCache:
     def digests(self, algorithm: str | None) -> tuple[str, str]:
         """What was downloaded, read once: its xxh3_128 and, in hex, the checksum by its name in headers."""
         content, checksum = xxhash.xxh3_128(), hashlib.new(ALGORITHMS[algorithm or "md5"], usedforsecurity=False)
-        with (
-            explained(f"the cache of landing files {self.folder}"),
-            self.partial_path.open("rb", buffering=0) as file,
-        ):
+        with explained(f"the cache of landing files {self.folder}"), self.partial_path.open("rb", buffering=0) as file:
             while chunk := file.read(HASH_CHUNK_BYTES):
                 content.update(chunk)
                 if algorithm:

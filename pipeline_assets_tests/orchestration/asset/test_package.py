@@ -124,10 +124,7 @@ def test_a_table_that_another_file_imports_is_one_table(files: Files) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (
-            "x = 1\nimport nosuch\n",
-            "tables/a.py, line 7: cannot be imported: ModuleNotFoundError: No module named",
-        ),
+        ("x = 1\nimport nosuch\n", "tables/a.py, line 7: cannot be imported: ModuleNotFoundError: No module named"),
         ("def f(:", "tables/a.py: cannot be imported: SyntaxError: invalid syntax (a.py, line 6)"),
         ("ROW.nosuch()", "tables/a.py, line 6: cannot be imported: AttributeError: 'Contract' object has no attribute"),
     ],
@@ -156,10 +153,7 @@ def test_an_input_that_there_is_not_is_refused(files: Files) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (
-            ', ins={"landed": same_day()}',
-            "daily_asset orders: its function takes the day, its ins and its params",
-        ),
+        (', ins={"landed": same_day()}', "daily_asset orders: its function takes the day, its ins and its params"),
         (", colour=1", "unexpected keyword argument 'colour'"),
         (', due="06:00"', "daily_asset orders: its due is '06:00'; write by('06:00')"),
     ],

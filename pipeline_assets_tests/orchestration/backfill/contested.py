@@ -61,9 +61,7 @@ def definitions(folder: Path, role: str, order: str) -> dg.Definitions:
         return numbers(*[NUMBERS[role]] * ROWS)
 
     return dg.Definitions(
-        [contested],
-        resources={"io_manager": Impatient(root=str(folder / "lake"))},
-        executor=dg.in_process_executor,
+        [contested], resources={"io_manager": Impatient(root=str(folder / "lake"))}, executor=dg.in_process_executor
     )
 
 

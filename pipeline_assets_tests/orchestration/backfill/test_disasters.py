@@ -18,15 +18,7 @@ from pipeline_assets.orchestration.backfill.book import Book
 from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.partition import days_between
-from pipeline_assets_tests.orchestration.backfill.checkout import (
-    FIRST,
-    LAST,
-    ROOT,
-    Project,
-    computed,
-    copied,
-    land,
-)
+from pipeline_assets_tests.orchestration.backfill.checkout import FIRST, LAST, ROOT, Project, computed, copied, land
 
 pytestmark = pytest.mark.slow(50)
 BAD_DAYS = days_between(date(2024, 2, 14), date(2024, 2, 16))

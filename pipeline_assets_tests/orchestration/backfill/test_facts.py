@@ -89,12 +89,7 @@ class Town:
         return self.zone.fingerprint(day(number), self.zone.files(day(number)))
 
 
-def facts_in(
-    lake: Lake,
-    assets: list[Any],
-    landing: Mapping[str, Landing] | None = None,
-    **more: Any,
-) -> Facts:
+def facts_in(lake: Lake, assets: list[Any], landing: Mapping[str, Landing] | None = None, **more: Any) -> Facts:
     graph = dg.Definitions(assets).resolve_asset_graph()
     return facts_of(lake.instance, graph, lake.store, landing or {}, **more)
 

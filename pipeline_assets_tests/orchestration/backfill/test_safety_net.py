@@ -137,10 +137,7 @@ def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_
     landing, lake, home = (tmp_path / name for name in ("landing", "lake", "home"))
     home.mkdir()
     monkeypatch.chdir(home)  # where the instance's relative paths start
-    with (
-        dagster_running(home, settings(landing, lake)) as server,
-        open_instance(home) as instance,
-    ):
+    with dagster_running(home, settings(landing, lake)) as server, open_instance(home) as instance:
         world = World(landing, lake, server, instance)
         for number in range(3):
             world.lands(number)

@@ -102,8 +102,7 @@ def test_what_is_made_elsewhere_reads_nothing_here_and_is_never_asked_for() -> N
 
 def test_an_asset_that_reads_its_own_past_does_not_wait_for_itself() -> None:
     @dg.asset(
-        partitions_def=DAYS,
-        deps=[plain, dg.AssetDep("total", partition_mapping=dg.TimeWindowPartitionMapping(-1, -1))],
+        partitions_def=DAYS, deps=[plain, dg.AssetDep("total", partition_mapping=dg.TimeWindowPartitionMapping(-1, -1))]
     )
     def total() -> None: ...
 

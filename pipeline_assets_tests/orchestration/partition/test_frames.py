@@ -250,11 +250,7 @@ def test_a_check_gets_frames_as_it_annotates_them_tables_unless_it_says(lake: La
         return Finding(passed=True, message="")
 
     @daily_asset(
-        partitions_def=DAYS,
-        contract=MIXED,
-        ins={"source": same_day()},
-        params={"params_too": "yes"},
-        checks=[looks],
+        partitions_def=DAYS, contract=MIXED, ins={"source": same_day()}, params={"params_too": "yes"}, checks=[looks]
     )
     def copied(day: date, source: pa.RecordBatchReader, params_too: str) -> pa.RecordBatchReader:
         return source

@@ -41,9 +41,7 @@ def given(annotation: Any, seen: list[Any], *, source: str = "source", mapping: 
     if annotation is None:
         del reader.__annotations__["source"]
     return dg.asset(
-        partitions_def=DAYS,
-        backfill_policy=SINGLE_RUN,
-        ins={"source": dg.AssetIn(source, partition_mapping=mapping)},
+        partitions_def=DAYS, backfill_policy=SINGLE_RUN, ins={"source": dg.AssetIn(source, partition_mapping=mapping)}
     )(reader)
 
 

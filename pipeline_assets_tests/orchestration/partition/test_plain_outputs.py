@@ -55,12 +55,7 @@ def stream(*batches: pa.Table) -> pa.RecordBatchReader:
 
 @pytest.mark.parametrize(
     "frame",
-    [
-        pd.DataFrame({"n": [3, 1]}),
-        numbers(3, 1),
-        numbers(3, 1).to_batches()[0],
-        stream(numbers(3), numbers(1)),
-    ],
+    [pd.DataFrame({"n": [3, 1]}), numbers(3, 1), numbers(3, 1).to_batches()[0], stream(numbers(3), numbers(1))],
     ids=["DataFrame", "Table", "RecordBatch", "RecordBatchReader"],
 )
 def test_one_day_may_be_any_frame_and_keeps_the_order_of_its_rows(lake: Lake, frame: object) -> None:
@@ -242,11 +237,7 @@ def test_an_error_that_nobody_foresaw_records_what_was_committed_before_it(lake:
         yield numbers(1).to_batches()[0]
         raise OSError(errno.EIO, "the source went away")
 
-    frames = {
-        key(0): numbers(0),
-        key(1): pa.RecordBatchReader.from_batches(ROW.schema, broken()),
-        key(2): numbers(2),
-    }
+    frames = {key(0): numbers(0), key(1): pa.RecordBatchReader.from_batches(ROW.schema, broken()), key(2): numbers(2)}
     result = lake.run(plain(frames), 0, 2)
     assert f"  {key(1)}: OSError: [Errno 5] the source went away" in failure(result)
     assert "in broken" in lake.log(result)  # the traceback of a bug
@@ -287,11 +278,7 @@ def test_a_conflict_is_retried(lake: Lake) -> None:
         (None, None, "none"),
         (dg.StaticPartitionsDefinition(["a", "2024-02-27"]), "2024-02-27", "a StaticPartitionsDefinition"),
         (dg.WeeklyPartitionsDefinition("2024-02-25"), "2024-02-25", "cron 0 0 * * 0, named %Y-%m-%d"),
-        (
-            dg.HourlyPartitionsDefinition("2024-02-27-00:00"),
-            "2024-02-27-00:00",
-            "cron 0 * * * *, named %Y-%m-%d-%H:%M",
-        ),
+        (dg.HourlyPartitionsDefinition("2024-02-27-00:00"), "2024-02-27-00:00", "cron 0 * * * *, named %Y-%m-%d-%H:%M"),
     ],
 )
 def test_partitions_that_are_no_days_are_named_with_what_to_do(

@@ -555,10 +555,7 @@ def test_attempts_that_are_processes_of_their_own_count_together(folder: Path) -
         dg.execute_job(
             dg.reconstructable(retried.many_processes),
             instance=instance,
-            tags={
-                "dagster/asset_partition_range_start": key(0),
-                "dagster/asset_partition_range_end": key(3),
-            },
+            tags={"dagster/asset_partition_range_start": key(0), "dagster/asset_partition_range_end": key(3)},
             run_config=QUIET,
         ) as result,
     ):
