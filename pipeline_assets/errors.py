@@ -40,6 +40,12 @@ class PipelineError(Exception):
 
     kind: ClassVar[str] = "pipeline"
 
+    def __init_subclass__(cls, *, kind: str | None = None) -> None:
+        """A class that states no kind has that of its base."""
+        super().__init_subclass__()
+        if kind is not None:
+            cls.kind = kind
+
 
 class MustChange(PipelineError):
     """Somebody must change something first; the same again ends the same way."""
@@ -53,67 +59,47 @@ class Unknown(PipelineError):
     """Whether what was asked for was done is not known. Look before you ask again."""
 
 
-class SettingsError(MustChange):
+class SettingsError(MustChange, kind="settings"):
     """A setting that cannot be used as it is."""
 
-    kind = "settings"
 
-
-class UsageError(MustChange):
+class UsageError(MustChange, kind="usage"):
     """An option, an argument or a file that a command was given, and that cannot be used."""
 
-    kind = "usage"
 
-
-class StateUnreadable(MustChange):
+class StateUnreadable(MustChange, kind="state_unreadable"):
     """What was kept for a later tick or command cannot be read as that."""
 
-    kind = "state_unreadable"
 
-
-class DagsterRefused(MustChange):
+class DagsterRefused(MustChange, kind="dagster_refused"):
     """A Dagster webserver will not, or cannot, do what it was asked for."""
 
-    kind = "dagster_refused"
 
-
-class DefinitionError(MustChange):
+class DefinitionError(MustChange, kind="definition"):
     """A table cannot be made or kept as it is defined: its file, its name, its partitions, its inputs."""
 
-    kind = "definition"
 
-
-class PlanOutdated(MustChange):
+class PlanOutdated(MustChange, kind="plan_outdated"):
     """Since a plan was made, something that it speaks of moved. The message is a line for each."""
 
-    kind = "plan_outdated"
 
-
-class SourceError(MustChange):
+class SourceError(MustChange, kind="source"):
     """The SELECT of a source cannot be parsed, or does not make events out of landing rows."""
 
-    kind = "source"
 
-
-class LandingError(MustChange):
+class LandingError(MustChange, kind="landing"):
     """A landing file or folder that cannot be read as what it claims to be."""
 
-    kind = "landing"
 
-
-class LandingMissing(LandingError):
+class LandingMissing(LandingError, kind="landing_missing"):
     """A landing file of a day was asked for, and the server has none."""
 
-    kind = "landing_missing"
 
-
-class AccessDenied(MustChange):
+class AccessDenied(MustChange, kind="access_denied"):
     """Credentials are missing, or a server does not accept them."""
 
-    kind = "access_denied"
 
-
-class LandingUnavailable(MayPass):
+class LandingUnavailable(MayPass, kind="landing_unavailable"):
     """The server of the landing zone gave no whole answer: time-out, reset, 429, 5xx, a body that was cut off.
 
     Args:
@@ -121,83 +107,57 @@ class LandingUnavailable(MayPass):
         retry_after_seconds: how long the server asked to wait, if it did.
     """
 
-    kind = "landing_unavailable"
-
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
 
-class LandingInProgress(MayPass):
+class LandingInProgress(MayPass, kind="landing_in_progress"):
     """A landing file changed, or was open for writing, while it was read."""
 
-    kind = "landing_in_progress"
 
-
-class ContractBroken(MustChange):
+class ContractBroken(MustChange, kind="contract"):
     """Staged rows do not keep the contract of their table. Nothing was published."""
 
-    kind = "contract"
 
-
-class PartitionMismatch(MustChange):
+class PartitionMismatch(MustChange, kind="partition_mismatch"):
     """A frame holds rows that do not belong to the partition it was returned for. Nothing was published."""
 
-    kind = "partition_mismatch"
 
-
-class PartitionMissing(MustChange):
+class PartitionMissing(MustChange, kind="missing"):
     """A partition or a commit was asked for that does not exist."""
 
-    kind = "missing"
 
-
-class PartitionConflict(MayPass):
+class PartitionConflict(MayPass, kind="conflict"):
     """Another run published this partition after this run first looked at it. Nothing was replaced."""
 
-    kind = "conflict"
 
-
-class StoreBusy(MayPass):
+class StoreBusy(MayPass, kind="busy"):
     """A partition stayed locked by another process for longer than the store waits."""
 
-    kind = "busy"
 
-
-class StorageRefused(MustChange):
+class StorageRefused(MustChange, kind="storage_refused"):
     """The file system refused an operation."""
 
-    kind = "storage_refused"
 
-
-class StorageFull(MustChange):
+class StorageFull(MustChange, kind="storage_full"):
     """The file system has no space or quota left. What was published before is still there."""
 
-    kind = "storage_full"
 
-
-class BackfillHeld(MayPass):
+class BackfillHeld(MayPass, kind="backfill_held"):
     """Another process is carrying out the backfill. Nothing was begun."""
 
-    kind = "backfill_held"
 
-
-class WorkerDied(MayPass):
+class WorkerDied(MayPass, kind="worker_died"):
     """A process that carried out runs of a backfill is gone. What it had committed stands."""
 
-    kind = "worker_died"
 
-
-class NoAnswer(Unknown):
+class NoAnswer(Unknown, kind="no_answer"):
     """A Dagster webserver was asked, and did not answer."""
 
-    kind = "no_answer"
 
-
-class WatchLost(Unknown):
+class WatchLost(Unknown, kind="watch_lost"):
     """The webserver does not answer any more; Dagster goes on with what was launched."""
-
-    kind = "watch_lost"
 
 
 def unreadable(error: Exception) -> str:

@@ -7,9 +7,7 @@ from pipeline_assets.report.plain_json import fields, sorted_json
 from pipeline_assets.rules.tolerance import Tolerance
 from pipeline_assets.store.compare import ColumnTally, TableDiff
 
-_OF_A_TABLE = (
-    *("table", "key", "days", "rows_base", "rows_other", "added", "removed", "differing", "differing_share"),
-)
+_OF_A_TABLE = ("table", "key", "days", "rows_base", "rows_other", "added", "removed", "differing", "differing_share")
 
 
 def lake_diff_json(base: str, other: str, tables: Sequence[TableDiff], tolerance: Tolerance) -> str:

@@ -8,7 +8,7 @@ _OF_A_TABLE = (
     *("budget_days", "budget_left_days", "lateness_p50_seconds", "lateness_p95_seconds"),
     *("duration_mean_seconds", "duration_p95_seconds", "duration_trend_seconds_per_day"),
 )
-_OF_A_DELIVERY = (*("day", "deadline", "delivered", "late_seconds", "duration_seconds", "cause", "detail", "run_id"),)
+_OF_A_DELIVERY = ("day", "deadline", "delivered", "late_seconds", "duration_seconds", "cause", "detail", "run_id")
 
 
 def sla_json(report: SlaReport) -> str:

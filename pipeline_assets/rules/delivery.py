@@ -6,8 +6,9 @@ one, for late data or new code, makes nothing late.
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.due import Due
@@ -17,6 +18,7 @@ LONG_FACTOR = 1.5
 """A run takes long when it takes more than this many times the median of the other days."""
 TURNAROUND_SECONDS = 60.0
 """What a run takes at least from its inputs to its commit: a sensor's tick, the queue, the start of a process."""
+_requested = attrgetter("requested")
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _HOUR, _DAY = 3600, 86_400
 
@@ -101,33 +103,19 @@ def delivery_of(
         timeline: only a miss is explained with it.
         usual_seconds: that other days took, see `usual_seconds`; None if nobody knows.
     """
-    deadline, status = due.deadline(day), status_of(due, day, commit, now)
-    if status not in (DeliveryStatus.LATE, DeliveryStatus.MISSING):
-        return Delivery(
-            table,
-            day,
-            deadline,
-            status,
-            delivered=commit.at if commit else None,
-            duration_seconds=commit.seconds if commit else None,
-            run_id=commit.run_id if commit else None,
-        )
-    newest = max(timeline.attempts, key=lambda each: each.requested, default=None)
-    if commit is None and newest is not None and newest.failed:
-        status = DeliveryStatus.BROKEN
+    deadline = due.deadline(day)
+    found = Delivery(table, day, deadline, status_of(due, day, commit, now))
+    if commit is not None:
+        found = replace(found, delivered=commit.at, duration_seconds=commit.seconds, run_id=commit.run_id)
+    if not found.is_miss:
+        return found
     cause, detail = _cause(_Clock(due, deadline), timeline, usual_seconds)
-    return Delivery(
-        table,
-        day,
-        deadline,
-        status,
-        delivered=commit.at if commit else None,
-        late_seconds=((commit.at if commit else now) - deadline).total_seconds(),
-        duration_seconds=commit.seconds if commit else None,
-        cause=cause,
-        detail=detail,
-        run_id=commit.run_id if commit else newest.run_id if newest else None,
-    )
+    late_seconds = ((commit.at if commit else now) - deadline).total_seconds()
+    found = replace(found, late_seconds=late_seconds, cause=cause, detail=detail)
+    newest = max(timeline.attempts, key=_requested, default=None)
+    if commit is not None or newest is None:
+        return found
+    return replace(found, run_id=newest.run_id, status=DeliveryStatus.BROKEN if newest.failed else found.status)
 
 
 def usual_seconds(commits: Mapping[date, FirstCommit], *, apart_from: date) -> float | None:
@@ -193,7 +181,7 @@ def _delay(
     since = "" if ready is None else f"; its inputs were there at {clock.words(ready)}"
     if not asked:
         return Cause.NEVER_REQUESTED, f"No run had been asked for it{since}."
-    first, started = min(asked, key=_requested), min(asked, key=_started)
+    first, started = min(asked, key=_requested), min(asked, key=lambda each: each.started or _NEVER)
     name, at = f"Run {first.run_id[:8]}", clock.words(first.requested)
     if first.requested > latest_start:
         return Cause.NEVER_REQUESTED, f"{name} was only asked for at {at}{since}."
@@ -217,11 +205,3 @@ def _came(clock: _Clock, at: datetime | None) -> str:
 def _was_premature(attempt: RunAttempt, ready: datetime | None) -> bool:
     """It ended before there was anything to compute from."""
     return ready is not None and attempt.ended is not None and attempt.ended < ready
-
-
-def _requested(attempt: RunAttempt) -> datetime:
-    return attempt.requested
-
-
-def _started(attempt: RunAttempt) -> datetime:
-    return attempt.started or _NEVER

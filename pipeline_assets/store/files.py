@@ -18,16 +18,8 @@ HASH_CHUNK_BYTES = 1 << 20
 LOCK_POLL_SECONDS = 0.01
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,  # also what /proc says when a folder is made there
-    errno.EEXIST,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EIO,
-    errno.ELOOP,
-}
+# ENOENT is also what /proc says when a folder is made there.
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
 
 
 @contextmanager
