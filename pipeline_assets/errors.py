@@ -158,12 +158,3 @@ class NoAnswer(Unknown, kind="no_answer"):
 
 class WatchLost(Unknown, kind="watch_lost"):
     """The webserver does not answer any more; Dagster goes on with what was launched."""
-
-
-def unreadable(error: Exception) -> str:
-    """Say on one line why something could not be read: the first places that pydantic names, or the error itself."""
-    from pydantic import ValidationError  # what only raises an error does not pay for it
-
-    if isinstance(error, ValidationError):
-        return "; ".join(": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors()[:3])
-    return repr(error)

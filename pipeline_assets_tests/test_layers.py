@@ -19,10 +19,11 @@ ROOT = PACKAGE.parent
 
 HEAVY = {"boto3", "mlflow", "pandera", "ray", "sklearn"}
 MAY_IMPORT_SETTINGS = {"pipeline_assets.settings", "pipeline_assets.definitions"}
-GROUND = {"errors", "partition", "record"}
+GROUND = {"codec", "errors", "partition", "record"}
 FRONT_DOOR = ""
 """The public names, which the package itself gives."""
 LAYERS = {
+    "codec": set[str](),
     "errors": set[str](),
     "partition": set[str](),
     "record": set[str](),
@@ -50,7 +51,7 @@ ORCHESTRATION = [
     "alerts",
 ]
 """The inside of orchestration, from the ground up: each imports only what stands before it."""
-NO_DAGSTER = {"errors", "partition", "record", "store", "rules", "report", "settings", "demo"}
+NO_DAGSTER = {"codec", "errors", "partition", "record", "store", "rules", "report", "settings", "demo"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from pipeline_assets.errors import UsageError, unreadable
+from pipeline_assets.codec import codec, unreadable
+from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Plan, Reason, TableProgress
 
@@ -57,11 +55,6 @@ class _Said:
     tables: Mapping[str, _Step]
     progressed: Mapping[str, TableProgress]
     heads: Mapping[str, Mapping[date, str | None]]
-
-
-@cache
-def _adapter() -> TypeAdapter[_Said]:
-    return TypeAdapter(_Said)
 
 
 def digest_of(plan: Plan) -> str:
@@ -121,14 +114,14 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         for lead in plan.order
     }
     counts = {action: len(plan.partitions(action)) for action in Action}
-    said: dict[str, Any] = _adapter().dump_python(
+    said: dict[str, Any] = codec(_Said).dump_python(
         _Said(plan.ask, counts, steps, plan.progressed, plan.heads), mode="json"
     )
     return said
 
 
 def _of_json(values: Mapping[str, Any]) -> Plan:
-    said = _adapter().validate_python(values)
+    said = codec(_Said).validate_python(values)
     return Plan(
         said.ask,
         tuple(said.tables),

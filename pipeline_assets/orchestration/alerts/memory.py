@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Annotated, Any
 
 import dagster as dg
-from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 
-from pipeline_assets.errors import unreadable
+from pipeline_assets.codec import codec, unreadable
 from pipeline_assets.orchestration.alerts.ended_runs import LookedAt
 from pipeline_assets.orchestration.alerts.webhook import WEBHOOK
 from pipeline_assets.rules.alerts import Alert
@@ -49,12 +48,6 @@ class AlertState:
     seen: Mapping[str, datetime] = field(default_factory=dict)
 
 
-@cache
-def _adapter() -> TypeAdapter[AlertState]:
-    """Made when it is needed: every run imports the definitions, and this takes longer than the rest of the module."""
-    return TypeAdapter(AlertState)
-
-
 class AlertMemory:
     """A state in the instance's key-value storage, which takes effect at once.
 
@@ -73,14 +66,14 @@ class AlertMemory:
         if self._text is None:
             return beginning, None
         try:
-            return _adapter().validate_json(self._text), None
+            return codec(AlertState).validate_json(self._text), None
         except ValidationError as error:
             what = "what was stored cannot be read and is begun anew, undelivered messages are lost"
             return beginning, f"{what}: {unreadable(error)}"
 
     def store(self, state: AlertState) -> None:
         """Keep a state, if it differs from what is stored."""
-        text = _adapter().dump_json(state).decode()
+        text = codec(AlertState).dump_json(state).decode()
         if text != self._text:
             self._storage.set_cursor_values({self._slot: text})
             self._text = text

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 import dagster as dg
-from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo
 
-from pipeline_assets.errors import BackfillHeld, StateUnreadable, UsageError, unreadable
+from pipeline_assets.codec import codec, unreadable
+from pipeline_assets.errors import BackfillHeld, StateUnreadable, UsageError
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.plan_file import PlanFile, of_text, to_text
 from pipeline_assets.store.files import locked, names_in, replace_file
@@ -60,11 +60,6 @@ class Backfill:
     format: Literal[1] = 1
 
 
-@cache
-def _adapter() -> TypeAdapter[Backfill]:
-    return TypeAdapter(Backfill)
-
-
 class Book:
     """The backfills of an instance."""
 
@@ -74,7 +69,7 @@ class Book:
     def add(self, backfill: Backfill) -> None:
         """Write it down, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path(backfill.backfill_id), _adapter().dump_json(backfill, by_alias=True))
+        replace_file(self._path(backfill.backfill_id), codec(Backfill).dump_json(backfill, by_alias=True))
 
     def ids(self) -> list[str]:
         """The newest first: an id begins with the time when it was begun."""
@@ -113,7 +108,7 @@ class Book:
 
     def _read(self, path: Path) -> Backfill:
         try:
-            return _adapter().validate_json(path.read_bytes(), context=str(path))
+            return codec(Backfill).validate_json(path.read_bytes(), context=str(path))
         except (OSError, TypeError, ValueError) as error:
             raise StateUnreadable(
                 f"{path} cannot be read as a backfill ({unreadable(error)}). What it had committed stands; delete the "

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
 from typing import Annotated, Literal
 
 import dagster as dg
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, PlainSerializer
 
-from pipeline_assets.errors import LandingUnavailable, PipelineError, StateUnreadable, unreadable
+from pipeline_assets.codec import codec, unreadable
+from pipeline_assets.errors import LandingUnavailable, PipelineError, StateUnreadable
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.partition import days_between, days_in_words
@@ -53,7 +53,7 @@ class LandingCursor:
 
     def to_cursor(self) -> str:
         """Give the text that Dagster keeps."""
-        return _adapter().dump_json(self).decode()
+        return codec(LandingCursor).dump_json(self).decode()
 
     @staticmethod
     def of_cursor(cursor: str | None) -> "LandingCursor":
@@ -65,15 +65,10 @@ class LandingCursor:
         if not cursor:
             return LandingCursor(0, None, {}, set())
         try:
-            return _adapter().validate_json(cursor)
+            return codec(LandingCursor).validate_json(cursor)
         except (ValueError, TypeError) as error:
             told = f"its cursor cannot be read ({unreadable(error)}). Reset it in the UI; nothing is lost by that."
             raise StateUnreadable(f"landing_sensor: {told}") from error
-
-
-@cache
-def _adapter() -> TypeAdapter[LandingCursor]:
-    return TypeAdapter(LandingCursor)
 
 
 def landing_sensor(

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import dagster as dg
-from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, Field, PlainSerializer
 
-from pipeline_assets.errors import StateUnreadable, unreadable
+from pipeline_assets.codec import codec, unreadable
+from pipeline_assets.errors import StateUnreadable
 from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import recorded_failures
@@ -148,7 +148,7 @@ class UpstreamCursor:
 
     def to_cursor(self) -> str:
         """Give the text that Dagster keeps."""
-        return _adapter().dump_json(self, by_alias=True).decode()
+        return codec(UpstreamCursor).dump_json(self, by_alias=True).decode()
 
     @staticmethod
     def of_cursor(cursor: str | None) -> "UpstreamCursor":
@@ -160,17 +160,12 @@ class UpstreamCursor:
         if not cursor:
             return UpstreamCursor({}, set(), {}, [], {})
         try:
-            return _adapter().validate_json(cursor)
+            return codec(UpstreamCursor).validate_json(cursor)
         except (ValueError, TypeError, AttributeError) as error:
             raise StateUnreadable(
                 f"{NAME}: its cursor cannot be read ({unreadable(error)}). Reset it in the UI: every record is read "
                 "again then, and what is current stays as it is."
             ) from error
-
-
-@cache
-def _adapter() -> TypeAdapter[UpstreamCursor]:
-    return TypeAdapter(UpstreamCursor)
 
 
 def upstream_sensor(

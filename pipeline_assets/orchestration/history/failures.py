@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cache
 from typing import Any, NamedTuple
 
 import dagster as dg
-from pydantic import TypeAdapter
 
+from pipeline_assets.codec import codec
 from pipeline_assets.orchestration.history.runs import partitions_of_run
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.alerts import Severity
@@ -62,14 +61,11 @@ class RecordedFailure:
         return not self.failed_days or day in self.failed_days or day in self.days_not_attempted
 
 
-@cache
-def _adapter() -> TypeAdapter[Sequence[RecordedFailure]]:
-    return TypeAdapter(Sequence[RecordedFailure])
-
-
 def failure_metadata(failures: Sequence[RecordedFailure]) -> dict[str, dg.JsonMetadataValue]:
     """Give the metadata of a step's failure that `recorded_failures` reads back."""
-    values = _adapter().dump_python(failures, mode="json", exclude={"__all__": {"run_id", "step_key"}})
+    values = codec(list[RecordedFailure]).dump_python(
+        list(failures), mode="json", exclude={"__all__": {"run_id", "step_key"}}
+    )
     return {FAILURES_KEY: dg.MetadataValue.json(values)}
 
 
@@ -85,7 +81,9 @@ def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[Record
         told = data.user_failure_data
         values: Any = told.metadata[FAILURES_KEY].value if told and FAILURES_KEY in told.metadata else None
         if values is not None:
-            found += _adapter().validate_python([{**each, "run_id": run_id, "step_key": key} for each in values])
+            found += codec(list[RecordedFailure]).validate_python(
+                [{**each, "run_id": run_id, "step_key": key} for each in values]
+            )
         elif data.error is None or data.error.cls_name not in INTERRUPTS:
             described = told.description if told else None
             reason = described or (message_of(data.error) if data.error else "failed")

@@ -8,12 +8,11 @@ when a table is known. So whoever evaluates it, the sensor `sla` or a person in 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import dagster as dg
-from pydantic import TypeAdapter
 
+from pipeline_assets.codec import codec
 from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.delivery import span
@@ -165,14 +164,9 @@ def said(instance: dg.DagsterInstance, table: DueTable) -> tuple[datetime | None
     return datetime.fromisoformat(str(since)), [from_json(table, each) for each in values]
 
 
-@cache
-def _adapter() -> TypeAdapter[Delivery]:
-    return TypeAdapter(Delivery)
-
-
 def as_json(miss: Delivery) -> dict[str, Any]:
     """Give what is kept of a miss; the rest follows from the due."""
-    kept = _adapter().dump_python(miss, mode="json", include={"day", "delivered", "cause", "detail"})
+    kept = codec(Delivery).dump_python(miss, mode="json", include={"day", "delivered", "cause", "detail"})
     return {**kept, "standing": miss.status.value, "run": miss.run_id}
 
 
@@ -180,5 +174,5 @@ def from_json(table: DueTable, kept: Mapping[str, Any]) -> Delivery:
     """Give the miss back, against the deadline that its day has now."""
     deadline = table.due.deadline(date.fromisoformat(kept["day"]))
     rest = {"table": table.name, "deadline": deadline, "status": kept["standing"], "run_id": kept["run"]}
-    miss = _adapter().validate_python({**kept, **rest})
+    miss = codec(Delivery).validate_python({**kept, **rest})
     return replace(miss, late_seconds=(miss.delivered - deadline).total_seconds()) if miss.delivered else miss

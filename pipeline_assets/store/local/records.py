@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from pipeline_assets.codec import codec
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.store.files import make_folder, replace_file
@@ -49,16 +49,10 @@ class PartitionRecords:
         return PartitionRecords(version, record, {digest: each for digest, each in known.items() if digest in kept})
 
 
-@cache
-def _adapter() -> TypeAdapter[PartitionRecords]:
-    """Made when it is needed: every run imports the store."""
-    return TypeAdapter(PartitionRecords)
-
-
 def read_records(root: Path, partition: Partition) -> PartitionRecords | None:
     """The records of a partition; None if there are none, or none that this version can read."""
     try:
-        found = _adapter().validate_json(_path(root, partition).read_bytes())
+        found = codec(PartitionRecords).validate_json(_path(root, partition).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
     return found if found.format == FORMAT else None
@@ -68,7 +62,7 @@ def write_records(root: Path, partition: Partition, records: PartitionRecords) -
     """Put the records in the place of those before them. Nothing is judged by them yet, so they are not fsynced."""
     path = _path(root, partition)
     make_folder(path.parent)
-    replace_file(path, _adapter().dump_json(records))
+    replace_file(path, codec(PartitionRecords).dump_json(records))
 
 
 def _path(root: Path, partition: Partition) -> Path:

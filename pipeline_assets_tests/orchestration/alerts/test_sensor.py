@@ -531,7 +531,7 @@ def test_a_gatherer_that_raises_stops_nothing_and_fails_the_tick(
     with pytest.raises(PipelineError, match="bad could not be gathered: LookupError: the ledger is gone"):
         desk.tick(later=20)
     assert titles(hook) == [f"fragile failed: {key(0)}", f"{key(0)} missed"]
-    assert "in bad\n    raise LookupError(msg)" in capfd.readouterr().err
+    assert "in bad\n    raise LookupError(" in capfd.readouterr().err
     with pytest.raises(PipelineError):
         desk.tick()
     assert len([title for title in titles(hook) if "failed" in title]) == 1
