@@ -4,8 +4,6 @@ Unlike all other tables it is no function of its day: it is read from Dagster's 
 that is made again tells what is known by then, so the bytes may differ, and nothing should be made from it.
 """
 
-# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
-
 import warnings
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta

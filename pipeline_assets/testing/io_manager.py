@@ -10,9 +10,8 @@ Each promise wants an IO manager whose store is empty. Frames are pyarrow.Table;
 partition key to frame.
 """
 
-# No `from __future__ import annotations` here: Dagster looks at the annotations of assets themselves.
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
@@ -86,17 +85,6 @@ def a_failed_write_leaves_what_was_there(io_manager: dg.IOManager) -> None:
     _expect(io_manager, {KEYS[0]: before})
 
 
-PROMISES = (
-    a_partition_comes_back_as_it_was_written,
-    writing_again_replaces,
-    a_write_touches_only_its_own_partition,
-    a_range_leaves_what_single_days_leave,
-    a_day_without_rows_is_a_day,
-    a_day_that_was_never_written_is_an_error,
-    a_failed_write_leaves_what_was_there,
-)
-
-
 def _rows(key: str, number: int) -> pa.Table:
     columns = {
         "id": pa.array(range(number), pa.int64()),
@@ -153,3 +141,9 @@ def _expect(io_manager: dg.IOManager, days: Mapping[str, pa.Table]) -> None:
             raise AssertionError(
                 f"{key} should read as {expected.to_pylist()}, it reads as {found and found.to_pylist()}"
             )
+
+
+PROMISES: tuple[Callable[[dg.IOManager], None], ...] = tuple(
+    each for name, each in dict(vars()).items() if getattr(each, "__module__", "") == __name__ and name[0] != "_"
+)
+"""All that stands above under a public name."""

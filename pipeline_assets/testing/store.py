@@ -277,20 +277,7 @@ def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a s
         raise AssertionError(otherwise)
 
 
-PROMISES = (
-    before_the_first_commit_there_is_nothing,
-    a_commit_reads_back_as_it_was_written,
-    heads_are_listed_by_day_and_tables_by_name,
-    partitions_are_apart,
-    what_is_staged_is_seen_by_nobody,
-    equal_bytes_change_nothing,
-    only_what_was_seen_is_replaced,
-    of_rivals_one_wins,
-    a_reader_keeps_the_commit_that_it_opened,
-    replaced_commits_are_kept_up_to_a_bound,
-    a_restored_commit_is_the_head_again,
-    a_record_stays_with_its_commit,
-    a_table_of_a_name_that_leads_elsewhere_is_refused,
-    a_page_takes_the_place_of_the_one_before,
-    a_store_can_be_asked_whether_it_can_be_written,
+PROMISES: tuple[Callable[[Store], None], ...] = tuple(
+    each for name, each in dict(vars()).items() if getattr(each, "__module__", "") == __name__ and name[0] != "_"
 )
+"""All that stands above under a public name."""

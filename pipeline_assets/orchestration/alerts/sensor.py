@@ -5,7 +5,6 @@ message whose answer never came or was never noted; it has the same `id`. What i
 `rules.alerts` and `rules.outbox`; how, by each channel.
 """
 
-# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 import logging
 import threading
 import time
@@ -46,18 +45,13 @@ def missed_slas(watched: dg.Definitions) -> Gatherer:
     return missed_slas
 
 
-def utc_now() -> datetime:
-    """Read the clock."""
-    return datetime.now(UTC)
-
-
 def alerts_sensor(
     *,
     dagster_url: str,
     channels: Sequence[Channel] = (),
     gather: Sequence[Gatherer] = (),
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
-    now: Callable[[], datetime] = utc_now,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
     monotonic: Callable[[], float] = time.monotonic,
 ) -> dg.SensorDefinition:
     """The sensor that tells people of failed runs, of warnings of `@check(..., alert=True)`, and of what is gathered.

@@ -4,7 +4,6 @@ The function is called once per day of whatever the run asks for: one partition,
 leaves what runs of single days leave, and one day is in memory at a time.
 """
 
-# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence

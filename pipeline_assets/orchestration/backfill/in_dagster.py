@@ -2,19 +2,12 @@
 
 Dagster is asked in two ways. A command asks the webserver: only that knows whether its code has the tables and days of
 the plan, and whether a daemon is there. The safety net is a job, beside which perhaps no webserver runs; its code is
-the code that Dagster runs, so it writes the backfill into the instance, as the webserver would.
+the code that Dagster runs, so it writes the backfill into the instance, as the webserver would (`Backfills.hand_over`).
 """
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
-
-import dagster as dg
-
-# Nothing public launches a backfill of different days per table but the webserver. This is what it does itself.
-from dagster._core.definitions.selector import PartitionsByAssetSelector
-from dagster._core.execution.backfill import PartitionBackfill
 
 from pipeline_assets.errors import PipelineError, WatchLost
 from pipeline_assets.orchestration.backfill.book import Backfill
@@ -24,7 +17,6 @@ from pipeline_assets.orchestration.backfill.webserver import (
     DagsterBackfillStatus,
     RunningDagster,
     Targets,
-    partitions_by_assets,
 )
 from pipeline_assets.orchestration.history.tags import PART_TAG, PRIORITY_TAG
 from pipeline_assets.partition import ranges_of
@@ -121,43 +113,6 @@ def carry_out(
             raise WatchLost(str(error)) from error
         raise
     return False
-
-
-def hand_over(
-    instance: dg.DagsterInstance,
-    assets: Any,
-    graph: Graph,
-    targets: Targets,
-    *,
-    backfill_id: str,
-    file: PlanFile,
-    title: str,
-    description: str,
-    now: datetime,
-) -> None:
-    """Write a backfill into the instance, where Dagster's daemon finds it.
-
-    Args:
-        assets: Dagster's asset graph.
-        targets: one of `parts` of the plan.
-        backfill_id: of an id that the instance does not have yet; Dagster's and ours.
-        now: aware.
-    """
-    instance.add_backfill(
-        PartitionBackfill.from_partitions_by_assets(
-            backfill_id=backfill_id,
-            asset_graph=assets,
-            backfill_timestamp=now.timestamp(),
-            tags=tags_of(backfill_id, file),
-            dynamic_partitions_store=instance,
-            partitions_by_assets=[
-                PartitionsByAssetSelector.from_graphql_input(each) for each in partitions_by_assets(graph, targets)
-            ],
-            title=title,
-            description=description,
-            run_config=None,
-        )
-    )
 
 
 def _watched(

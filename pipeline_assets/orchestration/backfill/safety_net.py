@@ -1,6 +1,5 @@
 """Once a day, what the sensors missed: they follow what changes; a plan compares everything with everything."""
 
-# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime

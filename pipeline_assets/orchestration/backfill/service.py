@@ -13,13 +13,17 @@ from pathlib import Path
 
 import dagster as dg
 
+# Nothing public launches a backfill of different days per table but the webserver. This is what it does itself.
+from dagster._core.definitions.selector import PartitionsByAssetSelector
+from dagster._core.execution.backfill import PartitionBackfill
+
 from pipeline_assets.errors import PlanOutdated, UsageError
 from pipeline_assets.orchestration.backfill import in_dagster, in_process
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.in_process import OtherProcess, ThisProcess, Worker
 from pipeline_assets.orchestration.backfill.progress import BackfillStatus, Progress, Watcher, progress_of, status_of
-from pipeline_assets.orchestration.backfill.webserver import RunningDagster, Targets
+from pipeline_assets.orchestration.backfill.webserver import RunningDagster, Targets, partitions_by_assets
 from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of
 from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
@@ -295,16 +299,21 @@ class Backfills:
         """
         if self.instance.get_backfill(backfill_id) is not None:
             return False
-        in_dagster.hand_over(
-            self.instance,
-            self.assets,
-            self.graph,
-            targets,
-            backfill_id=backfill_id,
-            file=file,
-            title=title,
-            description=description,
-            now=self.now(),
+        self.instance.add_backfill(
+            PartitionBackfill.from_partitions_by_assets(
+                backfill_id=backfill_id,
+                asset_graph=self.assets,
+                backfill_timestamp=self.now().timestamp(),
+                tags=in_dagster.tags_of(backfill_id, file),
+                dynamic_partitions_store=self.instance,
+                partitions_by_assets=[
+                    PartitionsByAssetSelector.from_graphql_input(each)
+                    for each in partitions_by_assets(self.graph, targets)
+                ],
+                title=title,
+                description=description,
+                run_config=None,
+            )
         )
         return True
 

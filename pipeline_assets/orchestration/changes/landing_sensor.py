@@ -4,11 +4,11 @@ A day is reported when two ticks in a row saw the same files and nobody has one 
 fingerprint of the content: a file that is delivered again as it was is not a change.
 """
 
-# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import takewhile
 from typing import Annotated, Literal
 
 import dagster as dg
@@ -103,18 +103,11 @@ def landing_sensor(
         if seen.newest is not None:  # after a long silence the days of the silence are looked at as well
             since = min(since, seen.newest + timedelta(days=1))
         asked = {day for day in seen.asked if first_day <= day <= last_day}
-        looks: dict[date, Look] = {}
-        broken: dict[date, PipelineError] = {}
-        for day in sorted({*days_between(max(since, first_day), last_day), *asked}, reverse=True):
-            if clock() - began > BUDGET_SECONDS:
-                break  # large files are hashed over several ticks
-            try:
-                looks[day] = landing.look(day, seen.looks.get(day))
-            except PipelineError as error:
-                broken[day] = error
-                context.log.error(f"{table} {day}: {error}")  # noqa: TRY400 - a user's mistake, told in one sentence
-                if isinstance(error, LandingUnavailable):
-                    break  # a server that is down or busy is not asked for the other days as well
+        wanted = sorted({*days_between(max(since, first_day), last_day), *asked}, reverse=True)
+        # Large files are hashed over several ticks.
+        looks, broken = _looked_at(landing, takewhile(lambda _: clock() - began <= BUDGET_SECONDS, wanted), seen.looks)
+        for day, error in broken.items():
+            context.log.error(f"{table} {day}: {error}")
         fresh = {day for day, look in looks.items() if not _is_steady(look, seen.looks.get(day))}
         ready = {day: look.fingerprint for day, look in looks.items() if look.fingerprint and day not in fresh}
         newest = max([*ready, *([seen.newest] if seen.newest else [])], default=None)
@@ -215,7 +208,7 @@ def _alone(table: str, days: dg.DailyPartitionsDefinition) -> Graph:
 
 
 def _looked_at(
-    landing: Landing, days: Collection[date], before: Mapping[date, Look]
+    landing: Landing, days: Iterable[date], before: Mapping[date, Look]
 ) -> tuple[dict[date, Look], dict[date, PipelineError]]:
     looks: dict[date, Look] = {}
     broken: dict[date, PipelineError] = {}

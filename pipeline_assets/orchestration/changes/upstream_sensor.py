@@ -118,6 +118,16 @@ class UpstreamCursor:
     refused: Wants
     format: Literal[1] = 1
 
+    @property
+    def failed(self) -> Wants:
+        """What failed, whether it is tried again or not."""
+        return {**self.refused, **{partition: want for each in self.later for partition, want in each.wants.items()}}
+
+    @property
+    def requested_partitions(self) -> set[Partition]:
+        """What the requested runs are to make."""
+        return {partition for each in self.requested.values() for partition in each.wants}
+
     def follow(self, graph: Graph) -> None:
         """Adapt to the graph of now: tables may be gone, and steps known by other tables."""
 
@@ -132,12 +142,7 @@ class UpstreamCursor:
 
     def forget(self, partitions: Collection[Partition]) -> set[Partition]:
         """Drop failures of partitions that are settled, or made meanwhile; gives those that had failed."""
-        failed = {
-            partition
-            for wants in (self.refused, *(each.wants for each in self.later))
-            for partition in wants
-            if partition in partitions
-        }
+        failed = self.failed.keys() & set(partitions)
 
         def left(wants: Wants) -> Wants:
             return {partition: want for partition, want in wants.items() if partition not in failed}
@@ -230,10 +235,6 @@ class Tick:
         retried = {
             partition: each.attempts for each in cursor.later if each.not_before <= self.now for partition in each.wants
         }
-        failed = {
-            **cursor.refused,
-            **{partition: want for each in cursor.later for partition, want in each.wants.items()},
-        }
         candidates = cursor.waiting | ended | retried.keys() | mended
         candidates |= downstream_partitions(graph, changed, self.last_days)
         candidates = {partition for partition in candidates if partition.table in self.last_days}
@@ -243,8 +244,8 @@ class Tick:
             cursor.waiting = too_early
             return dg.SensorResult(cursor=cursor.to_cursor(), skip_reason="nothing changed upstream")
         running = partitions_under_way(self.event_log.instance, graph, self.assets)
-        running |= {partition for each in cursor.requested.values() for partition in each.wants}
-        for partition, want in failed.items():
+        running |= cursor.requested_partitions
+        for partition, want in cursor.failed.items():
             if partition not in retried:
                 self._last_attempts[partition] = LastAttempt(want, succeeded=False)
         reaction = react(

@@ -67,15 +67,12 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     event_log, lead = EventLog(instance, graph), Partition(graph.lead(table), day)
     cursor, is_running = _cursor_of(instance)
     running = partitions_under_way(instance, graph, assets)
-    requested = {partition for each in cursor.requested.values() for partition in each.wants}
-    failed = {**cursor.refused, **{partition: want for each in cursor.later for partition, want in each.wants.items()}}
-    last_attempts = {partition: LastAttempt(want, succeeded=False) for partition, want in failed.items()}
+    running |= cursor.requested_partitions
+    last_attempts = {partition: LastAttempt(want, succeeded=False) for partition, want in cursor.failed.items()}
     if table in graph.sources:
         staleness = Staleness(StalenessStatus.CURRENT)
     else:
-        staleness = react(graph, {lead}, event_log, running=running | requested, last_attempts=last_attempts).found[
-            lead
-        ]
+        staleness = react(graph, {lead}, event_log, running=running, last_attempts=last_attempts).found[lead]
     record = event_log.records(table, [day]).get(day)
     stored = _stored(instance, table, record)
     run = instance.get_run_by_id(stored.run_id) if stored and stored.run_id else None
@@ -160,7 +157,7 @@ def _running(instance: dg.DagsterInstance, graph: Graph, lead: Partition, cursor
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT))):
         if lead in partitions_of_run(graph, record.dagster_run):
             return f"Run {record.dagster_run.run_id} is {record.dagster_run.status.value.lower()} and makes it."
-    if any(lead in each.wants for each in cursor.requested.values()):
+    if lead in cursor.requested_partitions:
         return f"{NAME} has requested it; Dagster has not made a run of that yet."
     return "A backfill that is under way will make it."
 

@@ -8,13 +8,15 @@ their materializations.
 import base64
 import json
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.codec import codec
 from pipeline_assets.orchestration.retry.step import Failure, Step
 from pipeline_assets.rules.checks import Finding
 from pipeline_assets.rules.retry import verdict_named
@@ -43,6 +45,16 @@ class Earlier:
     recorded: Collection[tuple[dg.AssetKey, date]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What a note holds: materializations, serialized; by day the verdict's name, kind and reason; and findings."""
+
+    code_version: str = ""
+    committed: Sequence[str] = ()
+    given_up: Mapping[date, tuple[str, str, str]] = field(default_factory=dict)
+    found: Sequence[Noted] = ()
+
+
 def note(context: dg.AssetExecutionContext, step: Step, code_version: str, told: str, settled: Earlier) -> None:
     """Write down what is settled, for whoever goes on with this step.
 
@@ -50,29 +62,13 @@ def note(context: dg.AssetExecutionContext, step: Step, code_version: str, told:
         told: what the log says of it.
         settled: nothing that was noted before; all notes count together.
     """
-    values = {
-        "code_version": code_version,
-        "committed": [
-            dg.serialize_value(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata))
-            for day, records in settled.committed.items()
-            for key, metadata in records.items()
-        ],
-        "given_up": {
-            day.isoformat(): {"verdict": failed.verdict.name, "kind": failed.kind, "told": failed.told}
-            for day, failed in settled.given_up.items()
-        },
-        "found": [
-            {
-                "table": table,
-                "check": check,
-                "day": day.isoformat(),
-                "passed": finding.passed,
-                "message": finding.message,
-                "numbers": dict(finding.numbers),
-            }
-            for table, check, day, finding in settled.found
-        ],
-    }
+    committed = [
+        dg.serialize_value(dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata))
+        for day, records in settled.committed.items()
+        for key, metadata in records.items()
+    ]
+    given_up = {day: (failed.verdict.name, failed.kind, failed.told) for day, failed in settled.given_up.items()}
+    values = codec(_Note).dump_python(_Note(code_version, committed, given_up, settled.found), mode="json")
     packed = base64.b64encode(zlib.compress(json.dumps(values).encode(), level=1)).decode()
     step.instance.report_engine_event(f"{told}{_MARK}{packed}", context.run, step_key=step.key)
 
@@ -86,49 +82,39 @@ def recall(step: Step, code_version: str) -> Earlier:
         return Earlier()
     committed: dict[date, dict[dg.AssetKey, Mapping[str, Any]]] = {}
     recorded: dict[tuple[dg.AssetKey, date], bool] = {}
-    given_up: dict[str, Any] = {}
-    found: dict[tuple[str, str, str], Any] = {}
+    given_up: dict[date, tuple[str, str, str]] = {}
+    found: dict[tuple[str, str, date], Noted] = {}
     for entry in _events_of(step):
         event = entry.get_dagster_event()
+        left = _Note() if event.is_step_materialization else _unpacked(event.message or "")
+        made = [dg.deserialize_value(each, dg.AssetMaterialization) for each in left.committed]
         if event.is_step_materialization:
-            made, left = [event.step_materialization_data.materialization], {}
-        else:
-            left = _unpacked(event.message or "")
-            made = [dg.deserialize_value(each, dg.AssetMaterialization) for each in left.get("committed", ())]
+            made.append(event.step_materialization_data.materialization)
         for each in made:
             if each.partition is not None:
                 day = date.fromisoformat(each.partition)
                 committed.setdefault(day, {})[each.asset_key] = each.metadata
                 recorded[each.asset_key, day] = event.is_step_materialization
-        if left.get("code_version") == code_version:
-            given_up.update(left["given_up"])
-        found.update({(each["table"], each["check"], each["day"]): each for each in left.get("found", ())})
+        if left.code_version == code_version:
+            given_up.update(left.given_up)
+        found.update({each[:3]: each for each in left.found})
     return Earlier(
         committed,
         {
-            date.fromisoformat(day): Failure(
-                verdict_named(each["verdict"], step.retrying.verdicts), each["kind"], each["told"]
-            )
-            for day, each in given_up.items()
+            day: Failure(verdict_named(verdict, step.retrying.verdicts), kind, told)
+            for day, (verdict, kind, told) in given_up.items()
         },
-        tuple(
-            (
-                each["table"],
-                each["check"],
-                date.fromisoformat(each["day"]),
-                Finding(each["passed"], each["message"], each["numbers"]),
-            )
-            for each in found.values()
-        ),
+        tuple(found.values()),
         {each for each, is_recorded in recorded.items() if is_recorded},
     )
 
 
-def _unpacked(message: str) -> dict[str, Any]:
-    """What a note holds; nothing if the event is none."""
+def _unpacked(message: str) -> _Note:
+    """What a note holds; nothing if the event is none, or one of another version: those days are computed again."""
     _, _, packed = message.partition(_MARK)
-    values: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed))) if packed else {}
-    return values
+    with suppress(ValueError):
+        return codec(_Note).validate_json(zlib.decompress(base64.b64decode(packed))) if packed else _Note()
+    return _Note()
 
 
 def _events_of(step: Step) -> Iterator[dg.EventLogEntry]:

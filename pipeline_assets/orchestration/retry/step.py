@@ -26,10 +26,6 @@ LONGEST_STEP_WAIT_SECONDS = 60.0
 """A step that waits holds its run's place in the queue; another run may have it meanwhile."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Retrying:
     """Which verdicts failures get, and what chance and clock are.
@@ -41,7 +37,7 @@ class Retrying:
 
     verdicts: Sequence[Verdict] = VERDICTS
     jitter: Callable[[], float] = random.random
-    now: Callable[[], datetime] = _utc_now
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     longest_step_wait_seconds: float = LONGEST_STEP_WAIT_SECONDS
 
 

@@ -4,7 +4,6 @@ Its newest evaluation is all that is kept of an SLA: alerts are made from the mi
 when a table is known. So whoever evaluates it, the sensor `sla` or a person in the UI, says the same.
 """
 
-# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -29,13 +28,8 @@ RECORDS = 5
 _KNOWN_SINCE, _MISSES = "known_since", "misses"
 
 
-def now_utc() -> datetime:
-    """Read the clock, where nobody gives another."""
-    return datetime.now(UTC)
-
-
 def on_time_check(
-    watched: dg.Definitions, *, clock: Callable[[], datetime] = now_utc
+    watched: dg.Definitions, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> list[dg.AssetChecksDefinition]:
     """The check `on_time` of every asset with a due, in a list that is empty when there is none."""
     tables = due_tables(watched)

@@ -1,10 +1,9 @@
 """SLAs of a running instance: the report, the sensor that evaluates the check `on_time`, and what is alerted."""
 
-# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself, not at its text.
 import hashlib
 import json
 from collections.abc import Callable, Container, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -18,7 +17,6 @@ from pipeline_assets.orchestration.sla.on_time import (
     from_json,
     known_since,
     line_of,
-    now_utc,
     said,
 )
 from pipeline_assets.rules.alerts import Alert, Severity
@@ -52,7 +50,7 @@ def sla_report(
 def sla_sensor(
     watched: dg.Definitions,
     *,
-    clock: Callable[[], datetime] = now_utc,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
 ) -> dg.SensorDefinition:
     """The sensor `sla`: evaluates the check of every asset with a due, and reports it when it says something new."""
