@@ -13,6 +13,7 @@ import dagster as dg
 from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.history.failures import INTERRUPTS, message_of
 from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.materializations import newest_records
 from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, RANGE_END, RANGE_START
 from pipeline_assets.partition import ranges_of
 from pipeline_assets.rules.graph import Table, days_to_compute
@@ -153,12 +154,8 @@ def warnings_of(result: dg.ExecuteInProcessResult) -> list[str]:
 
 def records_of(instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]) -> dict[date, dict[str, Any]]:
     """The newest record of each day as values by metadata key, with the id of the run that wrote it."""
-    found: dict[date, dict[str, Any]] = {}
-    for day in days:
-        filtered = dg.AssetRecordsFilter(key, asset_partitions=[day.isoformat()])
-        for record in instance.fetch_materializations(filtered, limit=1).records:
-            materialization = record.asset_materialization
-            if materialization is not None:
-                values = {name: value.value for name, value in materialization.metadata.items()}
-                found[day] = {**values, "run": record.run_id}
-    return found
+    return {
+        day: {**{name: value.value for name, value in made.metadata.items()}, "run": record.run_id}
+        for day, record in newest_records(instance, key, days)
+        if (made := record.asset_materialization) is not None
+    }

@@ -49,7 +49,7 @@ class DailySpec:
 
     def partition(self, table: str, day: date) -> Partition:
         """Where the store keeps that day of the table."""
-        return Partition("/".join(self.asset_keys[table].path), day)
+        return Partition(self.asset_keys[table].to_user_string(), day)
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+>")

@@ -5,7 +5,7 @@ partition read once per run, when the first day asks for it: what is decided is 
 its inputs at that moment.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.orchestration.asset.spec import DailySpec
-from pipeline_assets.orchestration.history.materializations import PAGE
+from pipeline_assets.orchestration.history.materializations import newest_records
 from pipeline_assets.orchestration.partition.materialization import Renewal
 from pipeline_assets.orchestration.partition.upstream import Inputs, Upstream
 from pipeline_assets.partition import Partition
@@ -43,7 +43,7 @@ class UnchangedDays:
             return
         version = self.spec.code_version
         for table, key in self.spec.asset_keys.items():
-            for day, record in _newest(instance, key, days):
+            for day, record in newest_records(instance, key, days):
                 metadata = record.asset_materialization.metadata if record.asset_materialization else {}
                 if _value(metadata, "code_version") == version:
                     why = f"code version {version} and all inputs are those of the record of run {record.run_id}"
@@ -81,20 +81,6 @@ class UnchangedDays:
             head = upstream.store.head(Partition(upstream.table, day))
             self._digests[name, day] = None if head is None else head.digest
         return self._digests[name, day]
-
-
-def _newest(
-    instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]
-) -> Iterator[tuple[date, dg.EventLogRecord]]:
-    """The newest record of each day that has one."""
-    wanted = {str(day) for day in days}
-    newest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted)
-    days_of = {storage_id: date.fromisoformat(partition) for partition, storage_id in newest.items()}
-    ids = list(days_of)
-    for start in range(0, len(ids), PAGE):
-        page = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + PAGE])
-        for record in instance.fetch_materializations(page, limit=PAGE).records:
-            yield days_of[record.storage_id], record
 
 
 def _value(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> Any:

@@ -7,6 +7,7 @@ a table that was wiped, and an event that does not look as expected are read thr
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 import dagster as dg
@@ -67,6 +68,18 @@ def newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[LoggedMat
             return
         yield from _read(instance, key, rows)
         after = max(row.partition for row in rows)
+
+
+def newest_records(
+    instance: dg.DagsterInstance, key: dg.AssetKey, days: Collection[date]
+) -> Iterator[tuple[date, dg.EventLogRecord]]:
+    """The newest of each of the days that has one, as Dagster gives it."""
+    newest_ids = instance.get_latest_storage_id_by_partition(key, _MATERIALIZATION, {str(day) for day in days})
+    days_of = {storage_id: date.fromisoformat(partition) for partition, storage_id in newest_ids.items()}
+    for start in range(0, len(ids := list(days_of)), PAGE):
+        page = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + PAGE])
+        for record in instance.fetch_materializations(page, limit=PAGE).records:
+            yield days_of[record.storage_id], record
 
 
 def with_ids(

@@ -9,6 +9,7 @@ import pyarrow.types as pt
 
 from pipeline_assets.errors import PartitionMismatch
 from pipeline_assets.orchestration.partition.frames import tables_of
+from pipeline_assets.partition import days_in_words
 from pipeline_assets.rules.calendar import day_bounds, zone
 
 DAY_COLUMN_KEY = "day_column"
@@ -32,7 +33,7 @@ def frames_by_day(obj: object, days: Sequence[date], timezone: str, column: str 
         if len(days) == 1:
             return {days[0]: obj}
         raise PartitionMismatch(
-            f"one frame was returned for {len(days)} days ({_span(days)}) and nothing says which row "
+            f"one frame was returned for {len(days)} days ({days_in_words(days)}) and nothing says which row "
             f"belongs to which. Set metadata={{'{DAY_COLUMN_KEY}': '<date or timestamp column>'}} on the asset, return "
             "a mapping of partition key to frame, or make it a daily_asset."
         )
@@ -52,7 +53,7 @@ def _from_mapping(frames: Mapping[object, object], days: Sequence[date]) -> dict
     if set(by_key) != set(wanted):
         lacking, foreign = sorted(set(wanted) - set(by_key)), sorted(set(by_key) - set(wanted))
         raise PartitionMismatch(
-            f"the run is for {_span(days)}; the mapping lacks {', '.join(lacking) or 'nothing'} and holds "
+            f"the run is for {days_in_words(days)}; the mapping lacks {', '.join(lacking) or 'nothing'} and holds "
             f"besides {', '.join(foreign) or 'nothing'}. Return a frame for every partition key, an empty one for a "
             "day without rows."
         )
@@ -75,8 +76,8 @@ def _cut(rows: pa.Table, days: Sequence[date], timezone: str, column: str) -> di
     if strangers:
         nulls = rows[column].null_count
         raise PartitionMismatch(
-            f"{strangers} of {rows.num_rows} rows belong to another day than {_span(days)} ({timezone}) by their "
-            f"{column}{f', {nulls} of them to none' if nulls else ''}. A write may touch only its own partitions."
+            f"{strangers} of {rows.num_rows} rows belong to another day than {days_in_words(days)} ({timezone}) by "
+            f"their {column}{f', {nulls} of them to none' if nulls else ''}. A write may touch only its own partitions."
         )
     return dict(frames)
 
@@ -92,7 +93,3 @@ def _within(values: pa.ChunkedArray, day: date, timezone: str) -> pa.ChunkedArra
     return pc.and_(
         pc.greater_equal(values, pa.scalar(start).cast(values.type)), pc.less(values, pa.scalar(end).cast(values.type))
     )
-
-
-def _span(days: Sequence[date]) -> str:
-    return f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"

@@ -72,7 +72,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """
         annotation = context.dagster_type.typing_type
         if annotation is Upstream:
-            return Upstream(self.store(), _table_name(context.asset_key))
+            return Upstream(self.store(), context.asset_key.to_user_string())
         with classified(context, self.retrying()):
             partitions = self._partitions(context)
             if getattr(annotation, "__origin__", annotation) is dict:
@@ -184,17 +184,13 @@ def _located(where: object) -> Iterator[None]:
         raise located(error, where) from error
 
 
-def _table_name(key: dg.AssetKey) -> str:
-    return "/".join(key.path)
-
-
 def _daily_table(context: dg.OutputContext | dg.InputContext) -> str:
     """Name of the asset's table.
 
     Raises:
         DefinitionError: the asset has no daily partitions.
     """
-    table = _table_name(context.asset_key)
+    table = context.asset_key.to_user_string()
     if not context.has_asset_partitions or not is_daily(context.asset_partitions_def):
         found = described(context.asset_partitions_def if context.has_asset_partitions else None)
         raise DefinitionError(
