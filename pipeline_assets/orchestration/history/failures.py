@@ -42,12 +42,12 @@ class RecordedFailure:
     kind: str
     severity: Severity
     reason: str
-    failed_days: tuple[date, ...]
-    days_not_attempted: tuple[date, ...]
-    may_retry: bool
-    not_before: datetime | None
-    attempts: int
-    max_attempts: int
+    failed_days: tuple[date, ...] = ()
+    days_not_attempted: tuple[date, ...] = ()
+    may_retry: bool = False
+    not_before: datetime | None = None
+    attempts: int = 1
+    max_attempts: int = 1
 
     @property
     def table(self) -> str:
@@ -96,12 +96,6 @@ def recorded_failures(instance: dg.DagsterInstance, run_id: str) -> tuple[Record
                     NOT_NAMED.kind,
                     NOT_NAMED.severity,
                     reason,
-                    failed_days=(),
-                    days_not_attempted=(),
-                    may_retry=False,
-                    not_before=None,
-                    attempts=1,
-                    max_attempts=1,
                 )
             )
     return tuple(found)

@@ -10,13 +10,8 @@ from pipeline_assets.orchestration.history.tags import RUN_KEY_TAG, WILL_RETRY, 
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.graph import Graph
 
-IN_FLIGHT = (
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
+_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+IN_FLIGHT = tuple(each for each in dg.DagsterRunStatus if each not in _ENDED)
 
 
 def partitions_of_run(graph: Graph, run: dg.DagsterRun) -> set[Partition]:
