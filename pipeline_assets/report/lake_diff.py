@@ -1,7 +1,7 @@
 """How two lakes differ, in words and tables: the same ones in the terminal and in Markdown."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -14,6 +14,11 @@ from pipeline_assets.store.compare import ColumnTally, DayState, TableDiff
 STRETCHES = 4
 """Of days that are listed; the others are counted."""
 CELL_CHARACTERS = 80
+OTHER_DAYS = {
+    DayState.ONLY_BASE: "Only base has",
+    DayState.ONLY_OTHER: "Only other has",
+    DayState.SAME_ROWS: "The same rows in other bytes:",
+}
 SUM_DIGITS, MEAN_DIGITS = 12, 6
 """Of floats. What differs behind twelve digits is the order in which they were added up."""
 
@@ -74,26 +79,18 @@ def overview(tables: Sequence[TableDiff]) -> Table:
 
 def explanation(table: TableDiff) -> list[str]:
     """Say what differs in a table, in sentences."""
-    return list(_sentences(table))
-
-
-def _sentences(table: TableDiff) -> Iterator[str]:
-    days = table.days
-    if days[DayState.DIFFERENT]:
-        yield f"Differs on {_days(days[DayState.DIFFERENT])}: {_differing(table)}."
-        yield f"Rows are matched by {', '.join(table.key)}." if table.key else "Without a key rows are compared whole."
-    if days[DayState.ONLY_BASE]:
-        yield f"Only base has {_days(days[DayState.ONLY_BASE])}."
-    if days[DayState.ONLY_OTHER]:
-        yield f"Only other has {_days(days[DayState.ONLY_OTHER])}."
-    if days[DayState.SAME_ROWS]:
-        yield f"The same rows in other bytes: {_days(days[DayState.SAME_ROWS])}."
+    said = []
+    if different := table.days[DayState.DIFFERENT]:
+        how = f"Rows are matched by {', '.join(table.key)}." if table.key else "Without a key rows are compared whole."
+        said += [f"Differs on {_days(different)}: {_differing(table)}.", how]
+    said += [f"{what} {_days(table.days[state])}." for state, what in OTHER_DAYS.items() if table.days[state]]
     for change, on in sorted(table.types.items(), key=lambda item: item[0].column):
         old, new = change.base or "not there", change.other or "not there"
-        yield f"Column {change.column}: {old} → {new}, on {_days(on)}."
+        said.append(f"Column {change.column}: {old} → {new}, on {_days(on)}.")
     for what, rows in (("Added", table.added_rows), ("Removed", table.removed_rows)):
         if rows:
-            yield f"{what}, for example: {'; '.join(f'{day}, {_cut(row)}' for day, row in rows)}."
+            said.append(f"{what}, for example: {'; '.join(f'{day}, {_cut(row)}' for day, row in rows)}.")
+    return said
 
 
 def values(table: TableDiff) -> Table:
@@ -145,10 +142,8 @@ def _days(days: Sequence[date]) -> str:
 
 
 def _sum_moved(table: TableDiff, name: str, column: ColumnTally) -> bool:
-    if name in table.key or not (table.added or table.removed):
-        return False
     old, new = (_number(total.sum if total else None, SUM_DIGITS) for total in (column.base, column.other))
-    return old != new
+    return name not in table.key and bool(table.added or table.removed) and old != new
 
 
 def _change(base: float | Decimal | None, other: float | Decimal | None, *, digits: int) -> str:
@@ -163,7 +158,7 @@ def _change(base: float | Decimal | None, other: float | Decimal | None, *, digi
 def _number(number: float | Decimal | None, digits: int) -> str:
     if number is None:
         return NONE
-    return f"{_rounded(number, digits):,}" if isinstance(number, float) else f"{number:,}"
+    return f"{_rounded(number, digits) if isinstance(number, float) else number:,}"
 
 
 def _rounded(number: float, digits: int) -> float:

@@ -1,13 +1,12 @@
 """How two lakes differ, for programs."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from pipeline_assets.report.plain_json import fields, sorted_json
 from pipeline_assets.rules.tolerance import Tolerance
 from pipeline_assets.store.compare import ColumnTally, TableDiff
-
-_OF_A_TABLE = ("table", "key", "days", "rows_base", "rows_other", "added", "removed", "differing", "differing_share")
 
 
 def lake_diff_json(base: str, other: str, tables: Sequence[TableDiff], tolerance: Tolerance) -> str:
@@ -23,25 +22,35 @@ def lake_diff_json(base: str, other: str, tables: Sequence[TableDiff], tolerance
             `mean_other`, `examples` with `day`, `row`, `base`, `other`,
         `added_rows`, `removed_rows`: a few, with `day` and `row`.
     """
-    beyond = {each.table for each in tables if tolerance.is_exceeded(each.differing, each.differing_share)}
-    return sorted_json(
-        {
-            "base": base,
-            "other": other,
-            "max_changed_rows": tolerance.max_rows,
-            "max_changed_share": tolerance.max_share,
-            "within": not beyond,
-            "tables": [{**_table(each), "within": each.table not in beyond} for each in tables],
-        }
-    )
+    listed = [
+        {**_table(each), "within": not tolerance.is_exceeded(each.differing, each.differing_share)} for each in tables
+    ]
+    value = {
+        "base": base,
+        "other": other,
+        "max_changed_rows": tolerance.max_rows,
+        "max_changed_share": tolerance.max_share,
+        "within": all(each["within"] for each in listed),
+        "tables": listed,
+    }
+    # Of what JSON does not have, there are days and decimals.
+    return json.dumps(value, default=str, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
 def _table(table: TableDiff) -> dict[str, Any]:
     types = sorted(table.types.items(), key=lambda item: item[0].column)
     return {
-        **fields(table, _OF_A_TABLE),
+        "table": table.table,
+        "key": table.key,
+        "days": table.days,
+        "rows_base": table.rows_base,
+        "rows_other": table.rows_other,
+        "added": table.added,
+        "removed": table.removed,
         "changed": table.changed if table.key else None,
-        "types": [{**fields(change, ("column", "base", "other")), "days": days} for change, days in types],
+        "differing": table.differing,
+        "differing_share": table.differing_share,
+        "types": [{**asdict(change), "days": days} for change, days in types],
         "columns": {name: _column(table, column) for name, column in table.columns.items()},
         "added_rows": [{"day": day, "row": row} for day, row in table.added_rows],
         "removed_rows": [{"day": day, "row": row} for day, row in table.removed_rows],
@@ -49,10 +58,11 @@ def _table(table: TableDiff) -> dict[str, Any]:
 
 
 def _column(table: TableDiff, column: ColumnTally) -> dict[str, Any]:
-    totals = {"base": column.base, "other": column.other}
     return {
         "changed": column.changed if table.key else None,
-        **{f"sum_{lake}": total and total.sum for lake, total in totals.items()},
-        **{f"mean_{lake}": total and total.mean for lake, total in totals.items()},
-        "examples": [{"day": day, **fields(each, ("row", "base", "other"))} for day, each in column.examples],
+        "sum_base": column.base and column.base.sum,
+        "sum_other": column.other and column.other.sum,
+        "mean_base": column.base and column.base.mean,
+        "mean_other": column.other and column.other.mean,
+        "examples": [{"day": day, **asdict(each)} for day, each in column.examples],
     }

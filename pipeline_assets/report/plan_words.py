@@ -68,29 +68,22 @@ def progress_rows(plan: Plan) -> list[list[object]]:
 
 
 def sums(plan: Plan, *, runs: int | None) -> list[str]:
-    """Sum up the plan in sentences.
-
-    Args:
-        runs: that it takes; None if that is not known.
-    """
+    """Sum up the plan in sentences, with the number of runs that it takes if that is known."""
     computed, skipped, waiting = (len(plan.partitions(action)) for action in Action)
     said = []
     if computed:
         days = len({day for lead in plan.order for day in plan.days(lead)})
         in_runs = "" if runs is None else f", in {count(runs, 'run')}"
-        said.append(
-            f"To compute: {count(computed, 'partition')} of {count(days, 'day')}{in_runs}, tables in this order."
-        )
-        said += _estimates(plan)
+        what = f"{count(computed, 'partition')} of {count(days, 'day')}"
+        said += [f"To compute: {what}{in_runs}, tables in this order.", _estimates(plan)]
     else:
         said.append("Nothing is to be computed.")
     if skipped:
         force = "" if plan.ask.force else "; --force computes them all the same"
         said.append(f"Skipped: {count(skipped, 'partition')}, as inputs and code did not change{force}.")
     if waiting:
-        said.append(
-            f"Waiting: {count(waiting, 'partition')}, for what is not there, or is being made; not computed now."
-        )
+        reason = "for what is not there, or is being made; not computed now"
+        said.append(f"Waiting: {count(waiting, 'partition')}, {reason}.")
     if plan.ask.mode is Mode.INCREMENTAL:
         said.append("Days before the watermark that only other code made are left alone: --mode stale finds them.")
     return said
@@ -100,11 +93,10 @@ def explained(plan: Plan, partition: Partition) -> list[str]:
     """Why a partition is in the plan, or is not, link by link, in sentences."""
     links = chain(plan, partition)
     if not links:
-        return [
-            f"{partition} is left alone: {_why_left_alone(plan, partition)}, and it reads nothing that is computed."
-        ]
+        why = _why_left_alone(plan, partition)
+        return [f"{partition} is left alone: {why}, and it reads nothing that is computed."]
+    said = [_explained(each, entry) for each, entry in links]
     last, entry = links[-1]
-    said = [_explained(each, told) for each, told in links]
     if entry.action is Action.WAIT and entry.because not in (None, last):
         said.append(f"{entry.because} is not there, and nothing in this plan makes it.")
     return said
@@ -137,22 +129,22 @@ def _cause(entry: Entry) -> str:
     return words.format(because=entry.because)
 
 
-def _estimates(plan: Plan) -> list[str]:
+def _estimates(plan: Plan) -> str:
     estimate = total(plan.estimates.values())
     told = [
-        f"{_estimated(spread, form)}{unit}"
+        f"{_estimated(spread, form)} {unit}"
         for spread, form, unit in (
-            (estimate.rows, lambda value: f"{value:,.0f}", " rows"),
-            (estimate.size_bytes, lambda value: f"{value / 1e6:,.1f}", " MB"),
-            (estimate.seconds, duration, " of work"),
+            (estimate.rows, "{:,.0f}".format, "rows"),
+            (estimate.size_bytes, lambda value: f"{value / 1e6:,.1f}", "MB"),
+            (estimate.seconds, duration, "of work"),
         )
         if spread is not None
     ]
-    unknown = [lead for lead in plan.order if lead in plan.estimates and plan.estimates[lead].seconds is None]
     if not told:
-        return ["How long that takes is not known: no day of these tables was made before."]
+        return "How long that takes is not known: no day of these tables was made before."
+    unknown = [lead for lead in plan.order if lead in plan.estimates and plan.estimates[lead].seconds is None]
     besides = f"; nothing is known yet of {', '.join(unknown)}" if unknown else ""
-    return [f"As the days before: about {', '.join(told)}{besides}."]
+    return f"As the days before: about {', '.join(told)}{besides}."
 
 
 def _estimated(spread: Spread, form: Callable[[float], str]) -> str:
@@ -168,7 +160,6 @@ def _gaps(gaps: Sequence[tuple[date, date]]) -> str:
 
 
 def _few(stretches: Sequence[tuple[date, date]]) -> str:
+    shown = ", ".join(span_in_words(*span) for span in stretches[:SHOWN_STRETCHES])
     more = len(stretches) - SHOWN_STRETCHES
-    return ", ".join(span_in_words(*span) for span in stretches[:SHOWN_STRETCHES]) + (
-        f" and {more} more" if more > 0 else ""
-    )
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,9 +1,10 @@
 """Where the marks of a report's plots are. What they look like is the template's business."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain, count
 
 from pipeline_assets.partition import days_between
 from pipeline_assets.report.words import STATUSES, cause, duration, local, long_day
@@ -59,9 +60,9 @@ class Plot:
     title: str
     description: str
     marks: Sequence[Mark]
-    grid: Sequence[Line]
-    ticks: Sequence[Line]
     zero_y: float
+    grid: Sequence[Line] = ()
+    ticks: Sequence[Line] = ()
     off_scale_seconds: float | None = None  # lateness from which on marks are in the band at the top
     has_band: bool = False
     trend: tuple[float, float, float, float] | None = None  # x1, y1, x2, y2
@@ -86,42 +87,29 @@ class _Days:
 def delivery_plot(report: SlaReport, table: TableReport) -> Plot:
     """When each day was delivered, measured from its deadline: below the line in time, above it late."""
     days = _Days(report.first, report.last, LEFT, WIDTH - RIGHT)
-    offsets = {
-        each.day: (each.delivered - each.deadline).total_seconds() for each in table.deliveries if each.delivered
-    }
-    early = max([0.0, *(-offset for offset in offsets.values())])
+    came = [(each.delivered - each.deadline).total_seconds() for each in table.deliveries if each.delivered]
+    early = max([0.0, *(-offset for offset in came)])
     limit = max(LATE_SCALE_SECONDS, early, 2 * (table.lateness_p50_seconds or 0.0))
-    late = max([0.0, *(offset for offset in offsets.values() if offset <= limit)])
-    clipped = any(offset > limit for offset in offsets.values())
-    absent = len(offsets) < len(table.deliveries)
+    late = max([0.0, *(offset for offset in came if offset <= limit)])
+    clipped = any(offset > limit for offset in came)
+    absent = len(came) < len(table.deliveries)
     step = _nice_step(max((early + late) / GRID_LINES, 60.0))
     low, high = max(math.ceil(early / step), not late), math.ceil(late / step)
     top = OFF_SCALE_Y + 24 if clipped or absent else TOP
     scale = (HEIGHT - BOTTOM - top) / ((low + high) * step)
     zero_y = top + high * step * scale
 
-    marks = [
-        Mark(
-            x=_round(days.x(each.day)),
-            y=_round(zero_y - offset * scale)
-            if (offset := offsets.get(each.day)) is not None and offset <= limit
-            else OFF_SCALE_Y,
-            size=_size(days.step, each.status),
-            status=each.status,
-            title=told(each, table.timezone),
-        )
-        for each in table.deliveries
-    ]
-    grid = [
-        Line(_from_deadline(number, step), y=_round(zero_y - number * step * scale)) for number in range(-low, high + 1)
-    ]
+    def y(each: Delivery) -> float:
+        offset = (each.delivered - each.deadline).total_seconds() if each.delivered else math.inf
+        return _round(zero_y - offset * scale) if offset <= limit else OFF_SCALE_Y
+
     return Plot(
         title=f"{table.table}: delivery against the deadline",
         description=_described(table),
-        marks=_misses_last(marks),
-        grid=grid,
-        ticks=days.ticks(),
+        marks=_marks(table, days, y, lambda each: told(each, table.timezone)),
         zero_y=_round(zero_y),
+        grid=[Line(_from_deadline(n, step), y=_round(zero_y - n * step * scale)) for n in range(-low, high + 1)],
+        ticks=days.ticks(),
         off_scale_seconds=limit if clipped else None,
         has_band=clipped or absent,
     )
@@ -144,50 +132,33 @@ def duration_plot(report: SlaReport, table: TableReport) -> Plot | None:
             y=_round(floor - seconds * scale),
             size=_round(max(days.step * 0.7, 0.8)),
             status=each.status,
-            title=f"{long_day(each.day)}: {duration(seconds)}, {STATUSES.get(each.status, each.status)}",
+            title=f"{long_day(each.day)}: {duration(seconds)}, {STATUSES[each.status]}",
             height=_round(max(seconds * scale, 0.5)),
         )
         for each, seconds in timed
     ]
-    mean = table.duration_mean_seconds
-    words = f"{len(timed)} days, mean {duration(mean)}, p95 {duration(table.duration_p95_seconds)}."
+    mean, p95 = duration(table.duration_mean_seconds), duration(table.duration_p95_seconds)
     return Plot(
         title=f"{table.table}: how long a day takes",
-        description=words,
+        description=f"{len(timed)} days, mean {mean}, p95 {p95}.",
         marks=marks,
+        zero_y=floor,
         grid=[Line(_label(number, step), y=_round(floor - number * step * scale)) for number in range(lines + 1)],
         ticks=days.ticks(),
-        zero_y=floor,
         trend=_trend_line(table, timed, days, floor, scale),
     )
 
 
 def strip(report: SlaReport, table: TableReport) -> Plot:
     """Draw all days of a table in one line."""
-    days = _Days(report.first, report.last, 0, STRIP_WIDTH)
-    marks = [
-        Mark(
-            x=_round(days.x(each.day)),
-            y=STRIP_HEIGHT / 2,
-            size=_size(days.step, each.status),
-            status=each.status,
-            title=f"{long_day(each.day)}: {STATUSES.get(each.status, each.status)}",
-        )
-        for each in table.deliveries
-    ]
-    return Plot(
-        title=f"{table.table}, day by day",
-        description=_described(table),
-        marks=_misses_last(marks),
-        grid=(),
-        ticks=(),
-        zero_y=STRIP_HEIGHT / 2,
-    )
+    days, middle = _Days(report.first, report.last, 0, STRIP_WIDTH), STRIP_HEIGHT / 2
+    marks = _marks(table, days, lambda _: middle, lambda each: f"{long_day(each.day)}: {STATUSES[each.status]}")
+    return Plot(f"{table.table}, day by day", _described(table), marks, zero_y=middle)
 
 
 def told(each: Delivery, timezone: str) -> str:
     """Tell of one due day in a sentence."""
-    words = f"{long_day(each.day)}: {STATUSES.get(each.status, each.status)}"
+    words = f"{long_day(each.day)}: {STATUSES[each.status]}"
     if each.delivered is not None:
         words += f", delivered {local(each.delivered, timezone)}"
     words += f", deadline {local(each.deadline, timezone)}"
@@ -219,7 +190,14 @@ def _described(table: TableReport) -> str:
     return f"{len(table.deliveries)} days were due, {len(table.misses)} of them were missed."
 
 
-def _misses_last(marks: Sequence[Mark]) -> list[Mark]:
+def _marks(
+    table: TableReport, days: _Days, y: Callable[[Delivery], float], title: Callable[[Delivery], str]
+) -> list[Mark]:
+    """A mark for each due day, misses last."""
+    marks = [
+        Mark(_round(days.x(each.day)), y(each), _size(days.step, each.status), each.status, title(each))
+        for each in table.deliveries
+    ]
     return sorted(marks, key=lambda mark: mark.status is not DeliveryStatus.ON_TIME)
 
 
@@ -231,13 +209,8 @@ def _size(step: float, status: DeliveryStatus) -> float:
 
 def _nice_step(wanted_seconds: float) -> float:
     """The least step that is easy to read and not smaller than what is wanted."""
-    for step in _STEPS_SECONDS:
-        if step >= wanted_seconds:
-            return step
-    whole = _DAY_SECONDS
-    while whole < wanted_seconds:
-        whole *= 2
-    return whole
+    days = (_DAY_SECONDS * 2.0**doublings for doublings in count())
+    return next(step for step in chain(_STEPS_SECONDS, days) if step >= wanted_seconds)
 
 
 def _from_deadline(steps: int, step_seconds: float) -> str:

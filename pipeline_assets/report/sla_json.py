@@ -1,14 +1,11 @@
 """An SLA report for programs."""
 
-from pipeline_assets.report.plain_json import fields, sorted_json
-from pipeline_assets.rules.sla import SlaReport
+import json
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
 
-_OF_A_TABLE = (
-    *("table", "owners", "due", "timezone", "next_deadline", "objective", "on_time_share"),
-    *("budget_days", "budget_left_days", "lateness_p50_seconds", "lateness_p95_seconds"),
-    *("duration_mean_seconds", "duration_p95_seconds", "duration_trend_seconds_per_day"),
-)
-_OF_A_DELIVERY = ("day", "deadline", "delivered", "late_seconds", "duration_seconds", "cause", "detail", "run_id")
+from pipeline_assets.rules.sla import Delivery, SlaReport, TableReport
 
 
 def sla_json(report: SlaReport) -> str:
@@ -31,16 +28,27 @@ def sla_json(report: SlaReport) -> str:
         "first": report.first,
         "last": report.last,
         "made_at": report.made_at,
-        "tables": [
-            {
-                **fields(table, _OF_A_TABLE),
-                "due_days": len(table.deliveries),
-                "missed_days": len(table.misses),
-                "deliveries": [
-                    {**fields(each, _OF_A_DELIVERY), "standing": each.status.value} for each in table.deliveries
-                ],
-            }
-            for table in report.tables
-        ],
+        "tables": [_table(each) for each in report.tables],
     }
-    return sorted_json(value)
+    return json.dumps(value, default=_text, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+
+def _table(table: TableReport) -> dict[str, Any]:
+    return {
+        **asdict(table),
+        "due_days": len(table.deliveries),
+        "missed_days": len(table.misses),
+        "deliveries": [_delivery(each) for each in table.deliveries],
+    }
+
+
+def _delivery(each: Delivery) -> dict[str, Any]:
+    values = asdict(each)
+    del values["table"]
+    return {"standing": values.pop("status"), **values}
+
+
+def _text(day_or_moment: date) -> str:
+    if isinstance(day_or_moment, datetime):
+        return day_or_moment.astimezone(UTC).isoformat()
+    return day_or_moment.isoformat()

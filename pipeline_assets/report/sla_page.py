@@ -22,22 +22,12 @@ def sla_page(report: SlaReport, *, dagster_url: str) -> str:
         dagster_url: where the Dagster UI is, for links to runs.
     """
     statuses = {each.status for table in report.tables for each in table.deliveries}
-    return _template("sla_page.html.j2").render(
-        headline=words.headline(report),
-        explanation=words.explanation(report),
-        span=words.span_of(report.first, report.last),
-        made_at=words.local(report.made_at, "UTC"),
+    page = _environment().get_template("sla_page.html.j2")
+    return page.render(
+        report=report,
         tables=[_told(report, table) for table in _broken_first(report)],
         legend=[(status, meaning) for status, meaning in words.STATUSES.items() if status in statuses],
         run_url=partial(_run_url, dagster_url),
-        width=plots.WIDTH,
-        height=plots.HEIGHT,
-        left=plots.LEFT,
-        right=plots.RIGHT,
-        bottom=plots.BOTTOM,
-        band_y=plots.OFF_SCALE_Y,
-        strip_width=plots.STRIP_WIDTH,
-        strip_height=plots.STRIP_HEIGHT,
     )
 
 
@@ -80,25 +70,13 @@ def _run_url(dagster_url: str, run_id: str) -> str:
 
 def _told(report: SlaReport, table: TableReport) -> dict[str, Any]:
     """One table as the template wants it."""
-    promise = words.promise(table)
     misses = sorted(table.misses, key=lambda each: each.day, reverse=True)
     left_share = table.budget_left_days / table.budget_days if table.budget_days > words.ROUNDING_DAYS else 0.0
     return {
         "table": table,
-        "promise": promise,
-        "badge": {"kept": "promise kept", "not kept": "promise not kept"}.get(promise, promise),
-        "css": {words.Promise.KEPT: "kept", words.Promise.BROKEN: "broken", words.Promise.OPEN: "open"}[promise],
-        "missed": f"{len(misses)} of {len(table.deliveries)}",
+        "promise": words.promise(table),
         "on_time_days": sum(each.status is DeliveryStatus.ON_TIME for each in table.deliveries),
-        "due_days": words.count(len(table.deliveries), "day"),
-        "budget": words.budget_left(table),
         "budget_percent": round(min(max(left_share, 0.0), 1.0) * 100),
-        "budget_words": _budget_words(table),
-        "late_words": _late_words(table),
-        "duration_words": _duration_words(table),
-        "trend": words.trend(table),
-        "why": words.why(table),
-        "first_deadline": words.first_deadline(table),
         "strip": plots.strip(report, table),
         "deliveries": plots.delivery_plot(report, table),
         "durations": plots.duration_plot(report, table),
@@ -107,30 +85,8 @@ def _told(report: SlaReport, table: TableReport) -> dict[str, Any]:
     }
 
 
-def _budget_words(table: TableReport) -> str:
-    if table.budget_days <= words.ROUNDING_DAYS:
-        return "no day may be missed"
-    return f"{len(table.misses)} of {words.days(table.budget_days)} used"
-
-
-def _late_words(table: TableReport) -> str:
-    if table.lateness_p50_seconds is None:
-        return "no day was late"
-    return (
-        f"p50 of {words.count(len(table.misses), 'miss', 'misses')}; p95 {words.duration(table.lateness_p95_seconds)}"
-    )
-
-
-def _duration_words(table: TableReport) -> str:
-    if table.duration_mean_seconds is None:
-        return "no duration was recorded"
-    return f"mean; p95 {words.duration(table.duration_p95_seconds)}; trend: {words.trend(table)}"
-
-
 def _strip_uri(report: SlaReport, table: TableReport, number: int) -> str:
-    svg = _template("strip.svg.j2").render(
-        plot=plots.strip(report, table), width=plots.STRIP_WIDTH, height=plots.STRIP_HEIGHT, id=f"strip-{number}"
-    )
+    svg = _environment().get_template("strip.svg.j2").render(plot=plots.strip(report, table), id=f"strip-{number}")
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
@@ -145,10 +101,6 @@ def _capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _template(name: str) -> jinja2.Template:
-    return _environment().get_template(name)
-
-
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -157,13 +109,6 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(
-        share=words.share,
-        duration=words.duration,
-        long_day=words.long_day,
-        local=words.local,
-        status=lambda status: words.STATUSES.get(status, str(status)),
-        cause=words.cause,
-        capitalize_first=_capitalize_first,
-    )
+    environment.globals.update(words=words, plots=plots)
+    environment.filters["capitalize_first"] = _capitalize_first
     return environment

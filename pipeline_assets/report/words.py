@@ -20,7 +20,6 @@ STATUSES = {
     DeliveryStatus.MISSING: "not delivered",
     DeliveryStatus.BROKEN: "failed, not delivered",
 }
-UNKNOWN_CAUSE = "cause unknown"
 
 
 class Promise(StrEnum):
@@ -58,21 +57,15 @@ def explanation(report: SlaReport) -> list[str]:
     """What the headline leaves open, in sentences."""
     if not report.tables:
         return ["Give an asset a deadline with due=by(...), and it is reported here from the next day on."]
-    judged = [table for table in report.tables if promise(table) is not Promise.OPEN]
-    broken = [table for table in judged if promise(table) is Promise.BROKEN]
-    within = [table for table in judged if promise(table) is Promise.KEPT and table.misses]
-    sentences = [f"{missed(table)}; {budget(table)}." for table in [*broken, *within]]
-    if judged and not broken and not within:
-        deliveries = sum(len(table.deliveries) for table in judged)
+    tables = {each: [table for table in report.tables if promise(table) is each] for each in Promise}
+    sentences = []
+    for table in (*tables[Promise.BROKEN], *(table for table in tables[Promise.KEPT] if table.misses)):
+        missed = f"{table.table} missed {len(table.misses)} of {count(len(table.deliveries), 'day')}"
+        sentences.append(f"{missed}; {budget(table)}.")
+    if tables[Promise.KEPT] and not sentences:
+        deliveries = sum(len(table.deliveries) for table in tables[Promise.KEPT])
         sentences.append(f"{count(deliveries, 'delivery', 'deliveries')} of {deliveries} came in time.")
-    waiting = [table for table in report.tables if promise(table) is Promise.OPEN]
-    sentences += [f"{table.table}: {first_deadline(table)}." for table in waiting]
-    return sentences
-
-
-def missed(table: TableReport) -> str:
-    """Say how many days of how many were missed."""
-    return f"{table.table} missed {len(table.misses)} of {count(len(table.deliveries), 'day')}"
+    return sentences + [f"{table.table}: {first_deadline(table)}." for table in tables[Promise.OPEN]]
 
 
 def budget(table: TableReport) -> str:
@@ -106,15 +99,13 @@ def first_deadline(table: TableReport) -> str:
 
 def cause(miss: Delivery) -> str:
     """Say what caused one miss."""
-    return miss.cause.value if miss.cause else UNKNOWN_CAUSE
+    return miss.cause.value if miss.cause else "cause unknown"
 
 
 def why(table: TableReport) -> str:
     """Name the causes of the misses, the most frequent first."""
-    counted = Counter(cause(each) for each in table.misses)
-    return ", ".join(
-        f"{number} {name}" for name, number in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    )
+    counted = Counter(sorted(cause(each) for each in table.misses))
+    return ", ".join(f"{number} {name}" for name, number in counted.most_common())
 
 
 def trend(table: TableReport) -> str:

@@ -36,9 +36,7 @@ class Alert:
         key: two alerts with one key are the same alert; it is sent once.
         table: key of the asset, its path joined by "/".
         days: that it is about, ascending.
-        verdict: of the retry rules, or of the SLA, in a word or two.
-        reason: in a sentence.
-        owners: of the asset, as in Dagster.
+        verdict: of the retry rules, or of the SLA, in a word or two; `reason` is a sentence.
         run_id: of a Dagster run to look at.
     """
 
@@ -74,14 +72,12 @@ def folded(alerts: Iterable[Alert]) -> list[Alert]:
         groups.setdefault((cause_of(alert), alert.severity), []).append(shortened(alert))
     merged = []
     for first, *others in groups.values():
-        if others:
-            days = tuple(sorted({day for each in (first, *others) for day in each.days})[:DAYS_KEPT])
-            title = counted(f"{first.table}: {first.verdict}", days)
-            merged.append(
-                replace(first, days=days, title=title, reason=f"{first.reason} And {len(others)} more alike.")
-            )
-        else:
-            merged.append(first)
+        days = tuple(sorted({day for each in (first, *others) for day in each.days})[:DAYS_KEPT])
+        title, reason = (
+            counted(f"{first.table}: {first.verdict}", days),
+            f"{first.reason} And {len(others)} more alike.",
+        )
+        merged.append(replace(first, days=days, title=title, reason=reason) if others else first)
     return merged
 
 

@@ -1,12 +1,12 @@
 """What a backfill will do and why, before it does it: plain data, computed from what was asked and what there is.
 
-Nothing is looked up here, and nothing is decided later: `plan` gets the graph, the heads, the records and the code
-versions, and says of every partition what happens to it. What it says can be printed, kept in a file, and compared with
-what it would say now.
+Nothing is looked up here, and nothing is decided later: `plan` says of every partition what happens to it. What it says
+can be printed, kept in a file, and compared with what it would say now.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -17,7 +17,6 @@ from pipeline_assets.partition import Partition, days_between, parts_of, ranges_
 from pipeline_assets.record import Record
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.staleness import change_of
-from pipeline_assets.rules.windows import Window
 
 
 class Mode(StrEnum):
@@ -58,7 +57,6 @@ class Ask:
     Args:
         tables: among which is looked; of those computed together the leading one. What is downstream comes by itself.
         days: stretches, both ends included, ascending, apart from each other.
-        why: in the words of whoever asks.
         force: partitions are computed though nothing changed.
     """
 
@@ -71,17 +69,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What there is, by table and day. A plan made from equal facts is equal.
+    """What there is, by table and day; `failed` and `held` by leading tables. A plan made from equal facts is equal.
 
     Args:
         heads: a token that is another one when the head is; no entry where nothing is published. Not of sources.
         records: newest ones; of sources what is there now; of foreign partitions with the digest of the head.
-        failed: the last attempt failed, and nobody has made it since. By leading tables.
+        failed: the last attempt failed, and nobody has made it since.
         foreign: partitions whose head is not what their record tells of.
-        code_versions: of the present code.
         last_days: that are over.
         held: partitions that somebody else is making, or that must not be tried again now; what reads them waits.
-            By leading tables.
     """
 
     heads: Mapping[str, Mapping[date, str]]
@@ -116,6 +112,10 @@ class Spread(NamedTuple):
     low: int | float
     high: int | float
 
+    def times(self, factor: float) -> Spread:
+        """The sum over that many times as many partitions."""
+        return Spread(*(each * factor for each in self))
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -129,11 +129,8 @@ class Estimate:
     def of(self, partitions: int) -> Estimate:
         """Scale the estimate to another number of partitions."""
         share = partitions / self.partitions
-
-        def scaled(spread: Spread | None) -> Spread | None:
-            return spread and Spread(spread.expected * share, spread.low * share, spread.high * share)
-
-        return Estimate(partitions, scaled(self.rows), scaled(self.size_bytes), scaled(self.seconds))
+        sums = (self.rows, self.size_bytes, self.seconds)
+        return Estimate(partitions, *(each and each.times(share) for each in sums))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +149,8 @@ class Plan:
         order: leading tables, upstream first.
         entries: by leading table and day, ascending; partitions that are not in it are left alone.
         heads: tokens of what will be written, and of what that reads, as they were when the plan was made.
-        code_versions: of the tables in it.
+        code_versions, estimates: of the tables in it.
         progressed: of the tables that were asked for.
-        estimates: by leading table.
     """
 
     ask: Ask
@@ -185,15 +181,12 @@ class Chunk:
 
 HEEDED = {
     Mode.FULL: frozenset({Reason.FAILED, Reason.MISSING, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}),
-    Mode.SELECTIVE: frozenset(
-        {Reason.FAILED, Reason.MISSING, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}
-    ),
     Mode.INCREMENTAL: frozenset({Reason.FAILED, Reason.MISSING, Reason.INPUT_CHANGED, Reason.LATE_DATA}),
     Mode.STALE: frozenset({Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}),
     Mode.MISSING: frozenset({Reason.MISSING}),
     Mode.FAILED: frozenset({Reason.FAILED}),
 }
-"""What each mode looks for; what is downstream of that comes by itself."""
+"""What each mode looks for; what is downstream of that comes by itself. Days named are looked at as in FULL."""
 LEFT_ALONE = "left alone"
 SAMPLE_DAYS = 100
 """Newest records that estimates are drawn from."""
@@ -216,27 +209,22 @@ def plan(graph: Graph, ask: Ask, facts: Facts) -> Plan:
 class _Planner:
     def __init__(self, graph: Graph, ask: Ask, facts: Facts) -> None:
         self.graph, self.ask, self.facts = graph, ask, facts
+        self.reads = {lead: graph.reads(lead) for lead in graph.leads()}
         self.entries: dict[str, dict[date, Entry]] = {}
         self.computed: dict[str, set[date]] = {}
-        self.held: dict[str, dict[date, Partition]] = {}
+        self.held = defaultdict[str, dict[date, Partition]](dict)
         """By leading table: days that wait for a held partition, with that."""
         for partition in facts.held:
-            self.held.setdefault(partition.table, {})[partition.day] = partition
-        self.failed: dict[str, set[date]] = {}
-        for partition in facts.failed:
-            self.failed.setdefault(partition.table, set()).add(partition.day)
-        self.foreign: dict[str, set[date]] = {}
-        for partition in facts.foreign:
-            self.foreign.setdefault(graph.lead(partition.table), set()).add(partition.day)
+            self.held[partition.table][partition.day] = partition
+        self.failed = set(facts.failed)
+        self.foreign = {Partition(graph.lead(table), day) for table, day in facts.foreign}
         self.published = {
-            lead: set(facts.heads.get(lead, {})).intersection(
-                *(facts.heads.get(each, {}) for each in graph.steps[lead])
-            )
-            for lead in graph.leads()
+            lead: set.intersection(*(set(facts.heads.get(each, {})) for each in graph.steps[lead]))
+            for lead in self.reads
         }
 
     def plan(self) -> Plan:
-        order = [lead for lead in self.graph.leads() if lead not in self.graph.sources]
+        order = [lead for lead in self.reads if lead not in self.graph.sources]
         progressed = {lead: self._progressed(lead) for lead in order if lead in self.ask.tables}
         for lead in order:
             self._plan_step(lead, progressed[lead].watermark if lead in progressed else None)
@@ -252,28 +240,28 @@ class _Planner:
         )
 
     def _plan_step(self, lead: str, watermark: date | None) -> None:
-        reads = self.graph.reads(lead)
         found: dict[date, Entry] = {}
         if lead in self.ask.tables:
-            asked = {day: self._asked(lead, day, reads, watermark) for day in self._asked_days(lead)}
+            asked = {day: self._asked(Partition(lead, day), watermark) for day in self._asked_days(lead)}
             found = {day: entry for day, entry in asked.items() if entry is not None}
-        for day, cause in self._downstream(lead, reads).items():
+        for day, cause in self._downstream(lead).items():
             if day not in found or found[day].action is Action.SKIP:
                 found[day] = Entry(Action.COMPUTE, Reason.DOWNSTREAM_OF, cause)
-        settled = {day: self._settled(lead, day, found[day], reads) for day in sorted(found)}
+        settled = {day: self._settled(Partition(lead, day), found[day]) for day in sorted(found)}
         self.entries[lead] = {day: entry for day, entry in settled.items() if entry is not None}
         self.computed[lead] = {day for day, entry in self.entries[lead].items() if entry.action is Action.COMPUTE}
 
-    def _settled(self, lead: str, day: date, entry: Entry, reads: Sequence[tuple[str, Window]]) -> Entry | None:
+    def _settled(self, partition: Partition, entry: Entry) -> Entry | None:
         """The entry, or what it waits for; None if nobody asked for the partition, and it cannot be made."""
         if entry.action is not Action.COMPUTE:
             return entry
-        held = self.held.setdefault(lead, {})
-        if waits_for := held.get(day) or self._held(lead, day, reads):
-            held[day] = waits_for
+        held = self.held[partition.table]
+        if waits_for := held.get(partition.day) or self._held(partition):
+            held[partition.day] = waits_for
             return Entry(Action.WAIT, entry.reason, waits_for)
-        if absent := self._absent(reads, day):
-            nobody_asked = entry.reason is Reason.DOWNSTREAM_OF and day not in self.published[lead]
+        if absent := self._absent(partition):
+            is_published = partition.day in self.published[partition.table]
+            nobody_asked = entry.reason is Reason.DOWNSTREAM_OF and not is_published
             return None if nobody_asked else Entry(Action.WAIT, entry.reason, absent)
         return entry
 
@@ -283,50 +271,46 @@ class _Planner:
             return days_between(first, last)
         return [day for begin, end in self.ask.days for day in days_between(max(begin, first), min(end, last))]
 
-    def _asked(self, lead: str, day: date, reads: Sequence[tuple[str, Window]], watermark: date | None) -> Entry | None:
+    def _asked(self, partition: Partition, watermark: date | None) -> Entry | None:
         """The verdict on a partition that is asked for; None if the mode does not look for it."""
         mode = self.ask.mode
         by_name = mode in (Mode.FULL, Mode.SELECTIVE) or (
-            mode is Mode.INCREMENTAL and watermark is not None and day >= watermark
+            mode is Mode.INCREMENTAL and watermark is not None and partition.day >= watermark
         )
-        heeded = HEEDED[Mode.FULL] if by_name else HEEDED[mode]
-        own = self._own_reason(lead, day, reads, heeded)
+        own = self._own_reason(partition, HEEDED[Mode.FULL if by_name else mode])
         if own is not None:
             return Entry(Action.COMPUTE, *own)
         if not by_name:
             return None
-        recorded = all(day in self.facts.records.get(table, {}) for table in self.graph.steps[lead])
-        unknown = not recorded or day in self.foreign.get(lead, ())
-        if self.ask.force or unknown:
+        is_recorded = all(self._record(table, partition.day) for table in self.graph.steps[partition.table])
+        if self.ask.force or not is_recorded or partition in self.foreign:
             return Entry(Action.COMPUTE, Reason.REQUESTED)
         return Entry(Action.SKIP, None)
 
-    def _own_reason(
-        self, lead: str, day: date, reads: Sequence[tuple[str, Window]], heeded: Collection[Reason]
-    ) -> tuple[Reason, Partition | None] | None:
-        if Reason.FAILED in heeded and day in self.failed.get(lead, ()):
+    def _own_reason(self, partition: Partition, heeded: Collection[Reason]) -> tuple[Reason, Partition | None] | None:
+        lead, day = partition
+        if Reason.FAILED in heeded and partition in self.failed:
             return Reason.FAILED, None
         if day not in self.published[lead]:
             return (Reason.MISSING, None) if Reason.MISSING in heeded else None
-        record = self.facts.records.get(lead, {}).get(day)
+        record = self._record(lead, day)
         if record is None:
             return None
         if Reason.CODE_CHANGED in heeded and record.code_version is not None:
             present = self.facts.code_versions.get(lead, record.code_version)
             if present != record.code_version:
                 return Reason.CODE_CHANGED, None
-        if Reason.INPUT_CHANGED in heeded:
-            return self._changed(lead, day, reads, record)
-        return None
+        return self._changed(partition, record) if Reason.INPUT_CHANGED in heeded else None
 
-    def _changed(
-        self, lead: str, day: date, reads: Sequence[tuple[str, Window]], record: Record
-    ) -> tuple[Reason, Partition] | None:
+    def _record(self, table: str, day: date) -> Record | None:
+        return self.facts.records.get(table, {}).get(day)
+
+    def _changed(self, partition: Partition, record: Record) -> tuple[Reason, Partition] | None:
         late = None
-        first_day = self.graph.first_days[lead]
-        for name, window in reads:
+        first_day = self.graph.first_days[partition.table]
+        for name, window in self.reads[partition.table]:
             now, recorded, there = self.facts.records.get(name, {}), record.inputs.get(name), self._there(name)
-            for each in window.upstream_of(day):
+            for each in window.upstream_of(partition.day):
                 current = now.get(each)
                 if (
                     current is None
@@ -334,50 +318,52 @@ class _Planner:
                     or (recorded is not None and current.digest is not None and recorded.get(each) == current.digest)
                 ):
                     continue
-                partition = Partition(name, each)
-                if change_of(partition, current, record, first_day) is None:
+                upstream = Partition(name, each)
+                if change_of(upstream, current, record, first_day) is None:
                     continue
                 if recorded is None or each in recorded:
-                    return Reason.INPUT_CHANGED, partition
-                late = late or partition
+                    return Reason.INPUT_CHANGED, upstream
+                late = late or upstream
         return None if late is None else (Reason.LATE_DATA, late)
 
-    def _downstream(self, lead: str, reads: Sequence[tuple[str, Window]]) -> dict[date, Partition]:
+    def _downstream(self, lead: str) -> dict[date, Partition]:
         """Days that read what is computed, each with the first that it reads."""
         first, last = self.graph.first_days[lead], self.facts.last_days[lead]
         found: dict[date, Partition] = {}
-        for name, window in reads:
+        for name, window in self.reads[lead]:
             for upstream in sorted(self.computed.get(self.graph.lead(name), ())):
                 for day in window.downstream_of(upstream):
-                    if first <= day <= last and day not in found and self._is_read(lead, day, name, upstream):
+                    is_new = first <= day <= last and day not in found
+                    if is_new and self._is_read(Partition(lead, day), name, upstream):
                         found[day] = Partition(self.graph.lead(name), upstream)
         return found
 
-    def _held(self, lead: str, day: date, reads: Sequence[tuple[str, Window]]) -> Partition | None:
-        for name, window in reads:
-            if held := self.held.get(self.graph.lead(name)):
-                for each in window.upstream_of(day):
-                    if each in held and self._is_read(lead, day, name, each):
+    def _held(self, partition: Partition) -> Partition | None:
+        for name, window in self.reads[partition.table]:
+            if held := self.held[self.graph.lead(name)]:
+                for each in window.upstream_of(partition.day):
+                    if each in held and self._is_read(partition, name, each):
                         return held[each]
         return None
 
-    def _is_read(self, lead: str, day: date, name: str, upstream: date) -> bool:
+    def _is_read(self, partition: Partition, name: str, upstream: date) -> bool:
         """Whether a day of a window is really read: a daily asset reads nothing from before its own history.
 
         Another asset may: then the record of what it made does not say what it read, or says so.
         """
+        lead, day = partition
         if upstream >= self.graph.first_days[lead]:
             return True
-        record = self.facts.records.get(lead, {}).get(day)
+        record = self._record(lead, day)
         recorded = None if record is None else record.inputs.get(name)
         return day in self.published[lead] and (recorded is None or upstream in recorded)
 
-    def _absent(self, reads: Sequence[tuple[str, Window]], day: date) -> Partition | None:
+    def _absent(self, partition: Partition) -> Partition | None:
         """An input of the same day that is not there, and that this plan does not make."""
-        for name, _ in reads:
-            lead = self.graph.lead(name)
-            if day not in self._there(name) and day not in self.computed.get(lead, ()):
-                return Partition(name, day)
+        for name, _ in self.reads[partition.table]:
+            made = self.computed.get(self.graph.lead(name), ())
+            if partition.day not in self._there(name) and partition.day not in made:
+                return Partition(name, partition.day)
         return None
 
     def _there(self, table: str) -> Mapping[date, object]:
@@ -390,22 +376,21 @@ class _Planner:
         if not published:
             return TableProgress(None, ())
         watermark = max(published)
-        return TableProgress(
-            watermark, tuple(ranges_of([d for d in days_between(first, watermark) if d not in published]))
-        )
+        missing = [day for day in days_between(first, watermark) if day not in published]
+        return TableProgress(watermark, tuple(ranges_of(missing)))
 
     def _heads(self) -> dict[str, dict[date, str | None]]:
         found: dict[str, dict[date, str | None]] = {}
         for lead, days in self.computed.items():
             for table in self.graph.steps[lead]:
                 found.setdefault(table, {}).update((day, self._token(table, day)) for day in days)
-            for name, window in self.graph.reads(lead):
+            for name, window in self.reads[lead]:
                 first, last = self.graph.first_days[name], self.facts.last_days[name]
                 read = {
                     each
                     for day in days
                     for each in window.upstream_of(day)
-                    if first <= each <= last and self._is_read(lead, day, name, each)
+                    if first <= each <= last and self._is_read(Partition(lead, day), name, each)
                 }
                 found.setdefault(name, {}).update((day, self._token(name, day)) for day in read)
         return {table: dict(sorted(tokens.items())) for table, tokens in sorted(found.items()) if tokens}
@@ -413,7 +398,7 @@ class _Planner:
     def _token(self, table: str, day: date) -> str | None:
         if table not in self.graph.sources:
             return self.facts.heads.get(table, {}).get(day)
-        current = self.facts.records.get(table, {}).get(day)
+        current = self._record(table, day)
         return None if current is None else current.digest or str(current.event_id)
 
     def _estimate(self, lead: str) -> Estimate:
@@ -447,24 +432,16 @@ def _spread(count: int, history: Sequence[float | None]) -> Spread | None:
         return None
     tenth, ninetieth = (known[round(share * (len(known) - 1))] for share in (0.1, 0.9))
     mean = sum(known) / len(known)
-    return Spread(count * mean, count * min(tenth, mean), count * max(ninetieth, mean))
+    return Spread(mean, min(tenth, mean), max(ninetieth, mean)).times(count)
 
 
 def _sum(spreads: Sequence[Spread | None]) -> Spread | None:
     known = [each for each in spreads if each is not None]
-    if not known:
-        return None
-    return Spread(
-        sum(each.expected for each in known), sum(each.low for each in known), sum(each.high for each in known)
-    )
+    return Spread(*map(sum, zip(*known, strict=True))) if known else None
 
 
 def chunks(graph: Graph, planned: Plan, *, days_per_run: int) -> list[Chunk]:
-    """The runs of a plan in a valid order: no chunk reads what a later one makes.
-
-    Args:
-        days_per_run: at most; fewer where a table's own limit is lower.
-    """
+    """The runs of a plan in a valid order: no chunk reads what a later one makes. A table's own limit may be lower."""
     return [
         Chunk(lead, first, last)
         for lead in planned.order
@@ -476,12 +453,8 @@ def chunks(graph: Graph, planned: Plan, *, days_per_run: int) -> list[Chunk]:
 def only(planned: Plan, partitions: Collection[Partition]) -> Plan:
     """The plan with some of what it computes, and nothing else."""
     entries = {
-        lead: {
-            day: each
-            for day, each in days.items()
-            if each.action is Action.COMPUTE and Partition(lead, day) in partitions
-        }
-        for lead, days in planned.entries.items()
+        lead: {day: planned.entries[lead][day] for day in planned.days(lead) if Partition(lead, day) in partitions}
+        for lead in planned.order
     }
     order = tuple(lead for lead in planned.order if entries[lead])
     return replace(

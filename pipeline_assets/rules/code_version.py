@@ -16,16 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
-from pipeline_assets.rules.source_code import (
-    Module,
-    Place,
-    imports_within,
-    is_own,
-    module_of,
-    names_in,
-    normalized,
-    place_of,
-)
+from pipeline_assets.rules.source_code import Module, Place, is_own, module_of, names_in, normalized, place_of
 
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _JUMPS = frozenset([*dis.hasjrel, *dis.hasjabs])
@@ -38,8 +29,7 @@ _READS_A_FILE = ("attr='read_text'", "attr='read'")
 def code_version(function: Callable[..., object], *more: object) -> str:
     """12 hex digits over the code of the function and of what it uses, and over `more`.
 
-    Args:
-        more: functions and classes count with their code, everything else with its repr.
+    Of `more`, functions and classes count with their code, everything else with its repr.
     """
     digest = hashlib.sha256()
     for part in (function, *more):
@@ -95,7 +85,7 @@ class _Following:
     def _resolve(self, place: Place, chain: tuple[str, ...]) -> Iterator[str]:
         """What a name of a module stands for."""
         name, *attributes = chain
-        imported = place.imported.get(name) or place.module.imports.get(name)
+        imported = place.imports().get(name)
         if imported is None:
             yield from self._definitions(place.module, name)
             return
@@ -122,7 +112,7 @@ class _Following:
             yield f"{name}: {text}"
             if any(each in text for each in _READS_A_FILE) and isinstance(value := module.values().get(name), str):
                 yield repr(value)
-            yield from self._follow(Place(module, statement, text, imports_within(statement, text, module)), {name})
+            yield from self._follow(Place(module, statement, text), {name})
 
     def _values(self, values: Mapping[str, object]) -> Iterator[str]:
         """Values that a function is bound to."""

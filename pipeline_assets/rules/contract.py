@@ -92,10 +92,8 @@ class Contract:
             raise ContractBroken(
                 f"columns are {found}; missing: {missing or 'none'}, not in the contract: {extra or 'none'}"
             )
-        arrays = [_cast(rows[column.name], column) for column in self.columns]
         # Nulls are the audit's business: a schema that forbids them would fail here, naming neither column nor row.
-        nullable = pa.schema([pa.field(c.name, c.type) for c in self.columns])
-        table = pa.Table.from_arrays(arrays, schema=nullable)
+        table = pa.table({column.name: _cast(rows[column.name], column) for column in self.columns})
         if self.key and not is_strictly_ascending(table, self.key):
             table = table.sort_by([(name, "ascending") for name in self.key])
         return table
@@ -103,11 +101,7 @@ class Contract:
 
 @dataclass(slots=True)
 class Audit:
-    """Checks the rows of one partition against its contract as they pass by. `rows` is their number.
-
-    Args:
-        timezone: of the partition's day.
-    """
+    """Checks the rows of one partition, a day of `timezone`, against its contract as they pass by, and counts them."""
 
     contract: Contract
     day: date

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from operator import attrgetter
 
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.due import Due
@@ -18,19 +17,13 @@ LONG_FACTOR = 1.5
 """A run takes long when it takes more than this many times the median of the other days."""
 TURNAROUND_SECONDS = 60.0
 """What a run takes at least from its inputs to its commit: a sensor's tick, the queue, the start of a process."""
-_requested = attrgetter("requested")
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _HOUR, _DAY = 3600, 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class FirstCommit:
-    """The first commit of a partition.
-
-    Args:
-        at: UTC.
-        seconds: that the day took to compute.
-    """
+    """The first commit of a partition: when, in UTC, and the seconds that the day took to compute."""
 
     at: datetime
     seconds: float | None = None
@@ -59,7 +52,6 @@ class Timeline:
 
     Args:
         inputs: when the same day of every upstream table was first there, by table; None if it is not.
-        attempts: in any order.
     """
 
     inputs: Mapping[str, datetime | None] = field(default_factory=dict)
@@ -103,19 +95,19 @@ def delivery_of(
         timeline: only a miss is explained with it.
         usual_seconds: that other days took, see `usual_seconds`; None if nobody knows.
     """
-    deadline = due.deadline(day)
-    found = Delivery(table, day, deadline, status_of(due, day, commit, now))
+    deadline, status = due.deadline(day), status_of(due, day, commit, now)
+    delivery = Delivery(table, day, deadline, status)
     if commit is not None:
-        found = replace(found, delivered=commit.at, duration_seconds=commit.seconds, run_id=commit.run_id)
-    if not found.is_miss:
-        return found
+        delivery = replace(delivery, delivered=commit.at, duration_seconds=commit.seconds, run_id=commit.run_id)
+    if not delivery.is_miss:
+        return delivery
+    newest = max(timeline.attempts, key=lambda each: each.requested, default=None)
+    if commit is None and newest is not None:
+        status = DeliveryStatus.BROKEN if newest.failed else status
+        delivery = replace(delivery, status=status, run_id=newest.run_id)
     cause, detail = _cause(_Clock(due, deadline), timeline, usual_seconds)
-    late_seconds = ((commit.at if commit else now) - deadline).total_seconds()
-    found = replace(found, late_seconds=late_seconds, cause=cause, detail=detail)
-    newest = max(timeline.attempts, key=_requested, default=None)
-    if commit is not None or newest is None:
-        return found
-    return replace(found, run_id=newest.run_id, status=DeliveryStatus.BROKEN if newest.failed else found.status)
+    late_seconds = ((delivery.delivered or now) - deadline).total_seconds()
+    return replace(delivery, late_seconds=late_seconds, cause=cause, detail=detail)
 
 
 def usual_seconds(commits: Mapping[date, FirstCommit], *, apart_from: date) -> float | None:
@@ -165,7 +157,7 @@ def _cause(clock: _Clock, timeline: Timeline, usual: float | None) -> tuple[Caus
     asked = [each for each in timeline.attempts if each.requested <= deadline and not _was_premature(each, ready)]
     failed = [each for each in asked if each.failed and each.ended is not None and each.ended <= deadline]
     if failed:
-        first, more = min(failed, key=_requested), len(failed) - 1
+        first, more = min(failed, key=lambda each: each.requested), len(failed) - 1
         again = f", and {more} more after it" if more else ""
         return Cause.FAILED, f"Run {first.run_id[:8]} failed at {clock.words(first.ended or deadline)}{again}."
     if late := _late_inputs(clock, timeline.inputs, latest_start):
@@ -181,7 +173,8 @@ def _delay(
     since = "" if ready is None else f"; its inputs were there at {clock.words(ready)}"
     if not asked:
         return Cause.NEVER_REQUESTED, f"No run had been asked for it{since}."
-    first, started = min(asked, key=_requested), min(asked, key=lambda each: each.started or _NEVER)
+    first = min(asked, key=lambda each: each.requested)
+    started = min(asked, key=lambda each: each.started or _NEVER)
     name, at = f"Run {first.run_id[:8]}", clock.words(first.requested)
     if first.requested > latest_start:
         return Cause.NEVER_REQUESTED, f"{name} was only asked for at {at}{since}."
@@ -194,12 +187,12 @@ def _delay(
 
 
 def _late_inputs(clock: _Clock, inputs: Mapping[str, datetime | None], after: datetime) -> str:
-    late = sorted((name, at) for name, at in inputs.items() if at is None or at > after)
-    return " and ".join(f"{name}, which {_came(clock, at)}" for name, at in late)
-
-
-def _came(clock: _Clock, at: datetime | None) -> str:
-    return "is not there" if at is None else f"came at {clock.words(at)}"
+    late = {
+        name: "is not there" if at is None else f"came at {clock.words(at)}"
+        for name, at in sorted(inputs.items())
+        if at is None or at > after
+    }
+    return " and ".join(f"{name}, which {when}" for name, when in late.items())
 
 
 def _was_premature(attempt: RunAttempt, ready: datetime | None) -> bool:

@@ -1,6 +1,6 @@
 """Which chunk of a backfill may begin: none before all that it reads is settled, none on what failed."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -11,12 +11,7 @@ from pipeline_assets.rules.graph import Graph
 
 @dataclass
 class Dispatch:
-    """The partitions of a plan while it is carried out; each is open until it is done, failed or held.
-
-    Args:
-        chunks: in a valid order.
-        done: already.
-    """
+    """The partitions of a plan while it is carried out; each is open until it is done, failed or held."""
 
     graph: Graph
     planned: Plan
@@ -38,7 +33,8 @@ class Dispatch:
         """A table and days of it that may be computed now; None if there is none, now or at all (`is_over`)."""
         for chunk in list(self._waiting):
             days = [day for day in days_between(chunk.first, chunk.last) if day in self._open[chunk.lead]]
-            if days and self._reads_open(chunk.lead, days):
+            read = (each for day in days for each in _read_by(self.graph, Partition(chunk.lead, day)))
+            if any(each.day in self._open.get(each.table, ()) for each in read):
                 continue
             self._waiting.remove(chunk)
             ready = [day for day in days if not self._hold(Partition(chunk.lead, day))]
@@ -57,36 +53,25 @@ class Dispatch:
         """True when every partition is done, failed or held."""
         return not any(self._open.values())
 
-    def _reads_open(self, lead: str, days: Sequence[date]) -> bool:
-        for name, window in self.graph.reads(lead):
-            open_days = self._open.get(self.graph.lead(name))
-            if open_days and any(each in open_days for day in days for each in window.upstream_of(day)):
-                return True
-        return False
-
     def _hold(self, partition: Partition) -> bool:
-        for name, window in self.graph.reads(partition.table):
-            lead = self.graph.lead(name)
-            for each in window.upstream_of(partition.day):
-                upstream = Partition(lead, each)
-                if upstream in self.failed or upstream in self.held:
-                    self.held[partition] = self.held.get(upstream, upstream)
-                    self._open[partition.table].discard(partition.day)
-                    return True
+        for upstream in _read_by(self.graph, partition):
+            if upstream in self.failed or upstream in self.held:
+                self.held[partition] = self.held.get(upstream, upstream)
+                self._open[partition.table].discard(partition.day)
+                return True
         return False
 
 
 def held_by(graph: Graph, failed: Collection[Partition], left: Collection[Partition]) -> set[Partition]:
     """Which of those that are left read what failed, or what reads it."""
-    held, bad = set[Partition](), set(failed)
+    held = set[Partition]()
     for lead in graph.leads():
-        reads = graph.reads(lead)
-        for partition in left:
-            if partition.table == lead and any(
-                Partition(graph.lead(name), each) in bad
-                for name, window in reads
-                for each in window.upstream_of(partition.day)
-            ):
-                held.add(partition)
-                bad.add(partition)
+        bad = held.union(failed)
+        held |= {each for each in left if each.table == lead and not bad.isdisjoint(_read_by(graph, each))}
     return held
+
+
+def _read_by(graph: Graph, partition: Partition) -> Iterator[Partition]:
+    """What the tables of a step read for a day, by leading tables."""
+    for name, window in graph.reads(partition.table):
+        yield from (Partition(graph.lead(name), day) for day in window.upstream_of(partition.day))

@@ -23,15 +23,9 @@ class Due:
     Clocks jump. A time means the first instant at which the clock of the zone, its date included, shows that time or
     a later one: a time that is left out is the moment of the jump, one that comes twice is the first of the two.
 
-    Args:
-        at: of the clock.
+    Args: as of `by`, which makes it, but for these two.
         timezone: IANA name; None until it is known, see `in_zone`.
-        days_after: calendar days from the partition's day to the deadline's.
-        warn: of the clock, on the date of the deadline.
-        weekdays: of the partition's day, 0 being Monday.
-        holidays: days that are not due.
-        since: first day that is due.
-        objective: share of the due days that is promised to be on time.
+        weekdays: 0 being Monday.
     """
 
     at: time
@@ -107,10 +101,10 @@ class Due:
             "at": _clock(self.at),
             "timezone": self.timezone,
             "days_after": self.days_after,
-            "warn": None if self.warn is None else _clock(self.warn),
+            "warn": self.warn and _clock(self.warn),
             "weekdays": [WEEKDAYS[number] for number in sorted(self.weekdays)],
             "holidays": [day.isoformat() for day in sorted(self.holidays)],
-            "since": None if self.since is None else self.since.isoformat(),
+            "since": self.since and self.since.isoformat(),
             "objective": self.objective,
         }
 
@@ -167,16 +161,8 @@ def by(
 
 def due_from_json(values: Mapping[str, Any]) -> Due:
     """Read the promise that `Due.as_json` wrote."""
-    return by(
-        values["at"],
-        timezone=values["timezone"],
-        days_after=values["days_after"],
-        warn=values["warn"],
-        weekdays=values["weekdays"],
-        holidays=[date.fromisoformat(day) for day in values["holidays"]],
-        since=None if values["since"] is None else date.fromisoformat(values["since"]),
-        objective=values["objective"],
-    )
+    holidays, since = map(date.fromisoformat, values["holidays"]), values["since"]
+    return by(**{**values, "holidays": holidays, "since": since and date.fromisoformat(since)})
 
 
 def first_instant(day: date, at: time, timezone: str) -> datetime:

@@ -22,7 +22,6 @@ class Message:
 
     Args:
         id: the same for the same alert, so that a receiver can tell a repetition.
-        queued: when it was made.
         attempts: deliveries that failed.
         not_before: when the next one may be tried.
     """

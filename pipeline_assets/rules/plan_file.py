@@ -70,10 +70,7 @@ def to_text(plan: Plan, *, planned_at: datetime) -> str:
 
 
 def of_text(text: str, *, name: str) -> PlanFile:
-    """Read a plan back from the content of a file.
-
-    Args:
-        name: of the file, for the message.
+    """Read a plan back from the content of the file of that name.
 
     Raises:
         UsageError: the text is no plan, one of another version, or was edited.
@@ -114,10 +111,9 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         for lead in plan.order
     }
     counts = {action: len(plan.partitions(action)) for action in Action}
-    said: dict[str, Any] = codec(_Said).dump_python(
-        _Said(plan.ask, counts, steps, plan.progressed, plan.heads), mode="json"
-    )
-    return said
+    said = _Said(plan.ask, counts, steps, plan.progressed, plan.heads)
+    values: dict[str, Any] = codec(_Said).dump_python(said, mode="json")
+    return values
 
 
 def _of_json(values: Mapping[str, Any]) -> Plan:
@@ -155,8 +151,5 @@ def entry_as_json(entry: Entry | None) -> dict[str, Any]:
     """Give action, reason and because; all are null if the partition is left alone."""
     if entry is None:
         return {"action": None, "reason": None, "because": None}
-    return {
-        "action": entry.action.value,
-        "reason": entry.reason.value if entry.reason else None,
-        "because": [entry.because.table, str(entry.because.day)] if entry.because else None,
-    }
+    values: dict[str, Any] = codec(Entry).dump_python(entry, mode="json")
+    return values

@@ -144,7 +144,10 @@ def verdict_for(error: BaseException, verdicts: Sequence[Verdict] = VERDICTS) ->
     found = links(error)
     for link in [*(each for each in found if isinstance(each, PipelineError)), *found]:
         if isinstance(link, BaseExceptionGroup):
-            return min((verdict_for(each, verdicts) for each in link.exceptions), key=_gravity)
+            return min(
+                (verdict_for(each, verdicts) for each in link.exceptions),
+                key=lambda each: (each.may_retry, each.severity is not Severity.PAGE, each.max_retries),
+            )
         for symptom in symptoms_of(link):
             for verdict in verdicts:
                 if symptom in verdict.symptoms:
@@ -178,7 +181,3 @@ def delay_seconds(
     if retry_after_seconds is not None:
         wait = max(wait, retry_after_seconds + verdict.base_seconds * jitter)
     return min(wait, LONGEST_WAIT_SECONDS)
-
-
-def _gravity(verdict: Verdict) -> tuple[bool, bool, int]:
-    return verdict.may_retry, verdict.severity is not Severity.PAGE, verdict.max_retries

@@ -10,7 +10,7 @@ import inspect
 import linecache
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -56,16 +56,19 @@ class Place:
     """A piece of a module's source.
 
     Args:
-        text: of the node, without decorators.
-        imported: dotted paths by the names that the piece itself imports.
+        text: of the node, normalized, without decorators; empty of a whole module.
         is_ambiguous: others begin on the same line.
     """
 
     module: Module
     node: ast.AST
     text: str = ""
-    imported: Mapping[str, str] = field(default_factory=dict)
     is_ambiguous: bool = False
+
+    def imports(self) -> Mapping[str, str]:
+        """Give dotted paths by the names that they are bound to, here or in the module."""
+        own = _imports_of(ast.walk(self.node), self.module.package) if "Import" in self.text else {}
+        return {**self.module.imports, **own}
 
 
 def is_own(dotted: str) -> bool:
@@ -91,8 +94,7 @@ def place_of(part: Any) -> Place | None:
     if not found:
         return None
     text = normalized(found[0], without_decorators=True)
-    imported = imports_within(found[0], text, module)
-    return Place(replace(module, bound=bound), found[0], text, imported, is_ambiguous=len(found) > 1)
+    return Place(replace(module, bound=bound), found[0], text, is_ambiguous=len(found) > 1)
 
 
 def _at(nodes: Iterable[ast.AST], line: int, name: str) -> list[ast.AST]:
@@ -102,7 +104,7 @@ def _at(nodes: Iterable[ast.AST], line: int, name: str) -> list[ast.AST]:
         for node in nodes
         if isinstance(node, wanted)
         and getattr(node, "name", name) == name
-        and _first_line(node) - 1 <= line <= _line(node) - 1
+        and _first_line(node) - 1 <= line <= node.lineno - 1
     ]
 
 
@@ -132,21 +134,8 @@ def module_of(name: str, home: Module) -> Module | None:
 
 
 def names_in(node: ast.AST, skipped: Collection[ast.AST] = ()) -> Iterator[Chain]:
-    """Names that a piece of source takes from its module: in order, each once.
-
-    Args:
-        skipped: parts of it that are not looked at.
-    """
+    """Names that a piece of source takes from its module, but for the parts that are skipped: in order, each once."""
     return iter(dict.fromkeys(_names(node, frozenset(), {id(each) for each in skipped})))
-
-
-def imports_within(node: ast.AST, text: str, module: Module) -> dict[str, str]:
-    """Dotted paths of what a piece of source imports by itself, by name.
-
-    Args:
-        text: of the node, normalized.
-    """
-    return _imports_of(ast.walk(node), module.package) if "Import" in text else {}
 
 
 def _imports_of(nodes: Iterable[ast.AST], package: str) -> dict[str, str]:
@@ -168,8 +157,8 @@ def normalized(node: ast.AST, *, without_decorators: bool = False) -> str:
     parts = []
     for name in node._fields:
         value = getattr(node, name, None)
-        if name == "body" and isinstance(node, _DEFINED):
-            value = _without_docstring(node.body)
+        if name == "body" and isinstance(node, _DEFINED) and ast.get_docstring(node, clean=False) is not None:
+            value = node.body[1:] or [ast.Pass()]
         if name in _NO_CODE or value == [] or (without_decorators and name == "decorator_list"):
             continue
         if value is not None or isinstance(node, ast.Constant):
@@ -183,14 +172,6 @@ def _normalized_value(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_normalized_value, value))}]"
     return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
-
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    match body[0]:
-        case ast.Expr(value=ast.Constant(value=str())):
-            return body[1:] or [ast.Pass()]
-        case _:
-            return body
 
 
 def _names(node: ast.AST, bound: frozenset[str], skipped: Collection[int]) -> Iterator[Chain]:
@@ -295,7 +276,3 @@ def _is_beside(top: str, home: Module) -> bool:
 def _first_line(node: Any) -> int:
     """Of the decorators, if there are any."""
     return int(min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))]))
-
-
-def _line(node: Any) -> int:
-    return int(node.lineno)

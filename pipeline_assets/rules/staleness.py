@@ -146,15 +146,12 @@ def react(
     Args:
         candidates: by the leading tables of their steps.
         running: by leading tables; being made right now, or asked for.
-        answers: to earlier requests. One that failed is not repeated with the same inputs, and what it was to make
-            holds its downstream back; one that succeeded is not repeated either.
-        at_most: so many are looked up, besides those that have an answer; the rest is postponed.
+        last_attempts: one that failed is not repeated with the same inputs, and what it was to make holds its
+            downstream back; one that succeeded is not repeated either.
+        at_most: so many are looked up, besides those that have a last attempt; the rest is postponed.
     """
     left = len(candidates) if at_most is None else at_most
-    unsettled = {
-        *running,
-        *(partition for partition, last_attempt in last_attempts.items() if not last_attempt.succeeded),
-    }
+    unsettled = {*running, *(partition for partition, last in last_attempts.items() if not last.succeeded)}
     found: dict[Partition, Staleness] = {}
     for lead in graph.leads():
         days = sorted(day for table, day in candidates if table == lead)
@@ -188,11 +185,11 @@ def react(
             elif day in postponed:
                 staleness = Staleness(StalenessStatus.POSTPONED)
             else:
-                staleness = staleness_of(graph, partition, records.get(day), upstream, last_attempts.get(partition))
+                staleness = _staleness_of(graph, partition, records.get(day), upstream, last_attempts.get(partition))
             found[partition] = staleness
             if staleness.status not in (StalenessStatus.CURRENT, StalenessStatus.WAITING):
                 unsettled.add(partition)
-            elif partition not in running:
+            else:
                 unsettled.discard(partition)
     return Reaction(_requests(graph, found), found)
 
@@ -219,22 +216,15 @@ def _upstream(
     return found
 
 
-def staleness_of(
+def _staleness_of(
     graph: Graph,
     partition: Partition,
     record: Record | None,
     upstream: Mapping[str, Mapping[date, Record]],
-    last_attempt: LastAttempt | None = None,
+    last_attempt: LastAttempt | None,
 ) -> Staleness:
-    """The verdict on a partition that is neither running nor held.
-
-    Args:
-        partition: by the leading table of its step.
-        record: the partition's own.
-        upstream: records of at least the days that it reads.
-        answer: how its last attempt ended, if that is known.
-    """
-    reads = graph.reads(partition.table)
+    """The verdict on a partition that is neither running nor held, from its own record and those that it reads."""
+    reads, first_day = graph.reads(partition.table), graph.first_days[partition.table]
     absent = [Partition(name, partition.day) for name, _ in reads if partition.day not in upstream[name]]
     if absent:
         return Staleness(StalenessStatus.WAITING, because_of=absent)
@@ -246,10 +236,7 @@ def staleness_of(
             if day in upstream[name]
         }.items()
     )
-    first_day = graph.first_days[partition.table]
-    changes = [
-        change for each, current in inputs if (change := change_of(each, current, record, first_day)) is not None
-    ]
+    changes = [change for each, current in inputs if (change := change_of(each, current, record, first_day))]
     listed = "".join(f"{each}={current.digest or current.event_id};" for each, current in inputs)
     want = hashlib.blake2b(listed.encode()).hexdigest()[:WANT_DIGITS]
     newest = max((current.event_id for _, current in inputs), default=0)
@@ -300,11 +287,7 @@ def _requests(graph: Graph, found: Mapping[Partition, Staleness]) -> list[Reques
             tuple(names),
             first,
             last,
-            {
-                partition: each
-                for partition, each in found.items()
-                if partition.table in names and first <= partition.day <= last
-            },
+            {each: found[each] for each in found if each.table in names and first <= each.day <= last},
         )
         for (first, last), names in leads.items()
     ]

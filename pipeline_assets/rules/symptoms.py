@@ -40,10 +40,7 @@ _PHRASES = (
     ("psycopg", "connection reset by peer", "sql:08006"),
     ("psycopg", "the connection is closed", "sql:08003"),
     # A certificate that is not accepted is raised as the same class as a connection that broke.
-    ("ssl", "certificate_verify_failed", UNTRUSTED),
-    ("requests", "certificate_verify_failed", UNTRUSTED),
-    ("urllib3", "certificate_verify_failed", UNTRUSTED),
-    ("httpx", "certificate_verify_failed", UNTRUSTED),
+    *((module, "certificate_verify_failed", UNTRUSTED) for module in ("ssl", "requests", "urllib3", "httpx")),
     ("botocore", "certificate verify failed", UNTRUSTED),
 )
 
@@ -111,7 +108,8 @@ def asked_to_wait_seconds(error: BaseException, now: datetime) -> float | None:
         else:
             headers = getattr(link if response is None else response, "headers", None)
         if hasattr(headers, "items"):
-            waits += [retry_after_seconds(str(text), now) for name, text in headers.items() if _is_retry_after(name)]
+            asked = [str(text) for name, text in headers.items() if str(name).lower() == "retry-after"]
+            waits += [retry_after_seconds(text, now) for text in asked]
     return max((wait for wait in waits if wait is not None), default=None)
 
 
@@ -138,10 +136,6 @@ def _states(symptom: str) -> Iterator[str]:
     yield symptom
     if symptom.startswith("sql:"):
         yield symptom[: len("sql:") + 2]
-
-
-def _is_retry_after(name: object) -> bool:
-    return str(name).lower() == "retry-after"
 
 
 def _wait_attribute(error: BaseException) -> float | None:

@@ -5,11 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What each table may differ by; None: by anything.
-
-    Args:
-        max_share: of its rows, from 0 to 1.
-    """
+    """What each table may differ by: a number of rows, and a share of its rows, from 0 to 1. None: by anything."""
 
     max_rows: int | None = None
     max_share: float | None = None

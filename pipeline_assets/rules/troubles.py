@@ -89,8 +89,8 @@ def note(troubles: Mapping[str, Trouble], incident: Incident) -> dict[str, Troub
     alert = shortened(incident.alert)
     cause = cause_of(alert)
     if cause not in troubles:
-        alike = [each.alert for each in troubles.values() if _kind(each.alert) == _kind(alert)]
-        if len(alike) >= CAUSES_OF_A_TABLE:
+        kinds = [(each.alert.table, each.alert.verdict) for each in troubles.values()]
+        if kinds.count((alert.table, alert.verdict)) >= CAUSES_OF_A_TABLE:
             cause = f"{alert.table}|{alert.verdict}|{OTHERS}"
     days = dict.fromkeys(alert.days, incident.at)
     known = troubles.get(cause)
@@ -126,11 +126,7 @@ def mended(trouble: Trouble, commits: Mapping[date, datetime]) -> Trouble:
 
 
 def settle(troubles: Mapping[str, Trouble], *, now: datetime, busy: Collection[str]) -> Settled:
-    """Tell what has to be told, and forget what is over.
-
-    Args:
-        busy: tables that have runs which are queued or under way.
-    """
+    """Tell what has to be told, and forget what is over; `busy` are tables with runs that are queued or under way."""
     messages: list[Alert] = []
     left: dict[str, Trouble] = {}
     unsaid: list[str] = []
@@ -142,18 +138,21 @@ def settle(troubles: Mapping[str, Trouble], *, now: datetime, busy: Collection[s
                 messages.append(_recovery(cause, trouble))
         elif _is_due(trouble, now, is_busy=trouble.alert.table in busy):
             messages.append(_message(cause, trouble))
-            left[cause] = _after_telling(trouble, now)
-        elif _is_over(trouble, now):
-            unsaid.append(
-                f"{trouble.alert.title}: forgotten; {trouble.incidents} incidents, the last at {trouble.last}"
+            left[cause] = replace(
+                trouble,
+                untold=0,
+                fresh=(),
+                open_days=trouble.open_days if trouble.ends_when_committed else {},
+                told=now,
+                told_as=trouble.alert.severity,
+                times_told=trouble.times_told + 1,
             )
+        elif _is_over(trouble, now):
+            what = f"{trouble.incidents} incidents, the last at {trouble.last}"
+            unsaid.append(f"{trouble.alert.title}: forgotten; {what}")
         else:
             left[cause] = trouble
     return Settled(messages, left, unsaid)
-
-
-def _kind(alert: Alert) -> tuple[str, str]:
-    return alert.table, alert.verdict
 
 
 def _is_due(trouble: Trouble, now: datetime, *, is_busy: bool) -> bool:
@@ -178,18 +177,6 @@ def _later(one: datetime | None, other: datetime | None) -> datetime | None:
 def _is_over(trouble: Trouble, now: datetime) -> bool:
     kept_seconds = KEPT_SECONDS if trouble.ends_when_committed else REMIND_SECONDS
     return not trouble.untold and now - trouble.last >= timedelta(seconds=kept_seconds)
-
-
-def _after_telling(trouble: Trouble, now: datetime) -> Trouble:
-    return replace(
-        trouble,
-        untold=0,
-        fresh=(),
-        open_days=trouble.open_days if trouble.ends_when_committed else {},
-        told=now,
-        told_as=trouble.alert.severity,
-        times_told=trouble.times_told + 1,
-    )
 
 
 def _message(cause: str, trouble: Trouble) -> Alert:
