@@ -213,7 +213,7 @@ def test_nothing_private_of_dagster_is_used_but_to_launch_a_backfill() -> None:
     private = [each for each in IMPORTS if each.name.startswith("dagster") and "._" in each.name]
 
     # Nothing public launches a backfill of different days per table without a webserver.
-    assert {each.importer for each in private} == {"pipeline_assets.orchestration.backfill.in_dagster"}
+    assert {each.importer for each in private} == {"pipeline_assets.orchestration.backfill.service"}
 
 
 def test_heavy_modules_are_imported_where_they_are_used() -> None:
