@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import time
 import uuid
@@ -14,7 +15,6 @@ import xxhash
 
 from pipeline_assets.errors import StorageFull, StorageRefused
 
-HASH_CHUNK_BYTES = 1 << 20
 LOCK_POLL_SECONDS = 0.01
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -69,11 +69,8 @@ def stat_of(path: Path) -> os.stat_result | None:
 
 def digest_of(path: Path) -> str:
     """xxh3_128 of a file's bytes, 32 hex digits."""
-    digest = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 
 def make_folder(folder: Path) -> None:

@@ -6,12 +6,13 @@ told from a redelivery. Does not: what the rows in them mean.
 
 import fcntl
 import gzip
+import hashlib
 import io
 import os
 import re
 import signal
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +23,7 @@ import pyarrow as pa
 import xxhash
 
 from pipeline_assets.errors import LandingError, LandingInProgress
-from pipeline_assets.store.files import HASH_CHUNK_BYTES, day_of
+from pipeline_assets.store.files import day_of
 
 MAGIC_BYTES = 4
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
@@ -41,22 +42,17 @@ class LandingFile:
     Args:
         name: its path below the landing zone.
         stamp: another one, another content.
-        opened: gives its bytes, seekable.
+        path: of its bytes.
     """
 
     name: str
     size_bytes: int
     stamp: tuple[int, int, int]
-    opened: Callable[[], BinaryIO] = field(repr=False, compare=False)
+    path: Path = field(repr=False, compare=False)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         """Open its bytes; the caller closes them."""
-        return self.opened()
-
-
-def opener_of(path: Path) -> Callable[[], BinaryIO]:
-    """What opens a file of this machine."""
-    return lambda: path.open("rb")
+        return self.path.open("rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +176,7 @@ class LandingZone:
                     f"{path}: not a file. The files of a day lie directly in its folder; move them there."
                 )
             stamp, name = (found.st_ino, found.st_mtime_ns, found.st_size), f"{path.parent.name}/{path.name}"
-            files.append(LandingFile(name, found.st_size, stamp, opener_of(path)))
+            files.append(LandingFile(name, found.st_size, stamp, path))
         return sorted(files, key=lambda file: file.name)
 
     def unfinished(self, day: date) -> list[str]:
@@ -212,11 +208,9 @@ class LandingZone:
         """
         whole = xxhash.xxh3_128()
         for file in files:
-            content = xxhash.xxh3_128()
             try:
                 with file.open() as opened:
-                    while chunk := opened.read(HASH_CHUNK_BYTES):
-                        content.update(chunk)
+                    content = hashlib.file_digest(opened, xxhash.xxh3_128)
             except FileNotFoundError as error:
                 raise LandingInProgress(f"{file.name}: was removed while it was read; run the day again") from error
             except OSError as error:

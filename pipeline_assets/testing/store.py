@@ -11,8 +11,10 @@ Each promise wants an empty store that keeps `HISTORY` replaced commits of a par
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain, product
 
 from pipeline_assets.errors import DefinitionError, PartitionConflict, PartitionMissing, PipelineError
 from pipeline_assets.partition import Partition
@@ -45,11 +47,9 @@ def a_commit_reads_back_as_it_was_written(store: Store) -> None:
         _expect(_read(store) == content, "the bytes that are read are not those that were written")
         _expect(head == commit, f"publish gave {commit}, the head is {head}")
         _expect(commit.size_bytes == len(content), f"the size of {len(content)} bytes is {commit.size_bytes}")
-        listed = store.heads(SALES.table)[DAY]
-        told = (listed.version, listed.size_bytes, listed.published_at)
-        _expect(
-            told == (commit.version, commit.size_bytes, commit.published_at), f"the listing tells {told} of {commit}"
-        )
+        told = store.heads(SALES.table)[DAY]
+        expected = (commit.version, commit.size_bytes, commit.published_at)
+        _expect(told == expected, f"the listing tells {tuple(told)} of {commit}")
         _expect(store.look([SALES])[SALES].version == commit.version, "a look sees another version than the head's")
         _expect(commit.published_at.tzinfo is UTC, "times of commits are in UTC")
         _expect(datetime.now(UTC) - commit.published_at < timedelta(minutes=1), "the time of a commit is long ago")
@@ -117,22 +117,18 @@ def of_rivals_one_wins(store: Store) -> None:
     for base in (None, b"base"):
         if base is not None:
             _overwrite(store, base)
-        seen, barrier, won = store.look([SALES])[SALES], threading.Barrier(RIVALS), list[bytes]()
+        seen, barrier = store.look([SALES])[SALES], threading.Barrier(RIVALS)
 
-        def race(name: int, seen: Seen = seen, barrier: threading.Barrier = barrier, won: list[bytes] = won) -> None:
+        def race(name: int, seen: Seen = seen, barrier: threading.Barrier = barrier) -> list[bytes]:
             content = b"by %d" % name
             barrier.wait()
-            try:
+            with suppress(PartitionConflict):
                 _publish(store, content, seen)
-            except PartitionConflict:
-                return
-            won.append(content)
+                return [content]
+            return []
 
-        rivals = [threading.Thread(target=race, args=(name,)) for name in range(RIVALS)]
-        for each in rivals:
-            each.start()
-        for each in rivals:
-            each.join()
+        with ThreadPoolExecutor(RIVALS) as rivals:
+            won = list(chain.from_iterable(rivals.map(race, range(RIVALS))))
         _expect(len(won) == 1, f"{len(won)} of {RIVALS} rivals won")
         _expect(_read(store) == won[0], "what is read is not what won")
 
@@ -200,19 +196,17 @@ def a_record_stays_with_its_commit(store: Store) -> None:
 
 def a_table_of_a_name_that_leads_elsewhere_is_refused(store: Store) -> None:
     """Names stay below the root, and apart from the store's own folders."""
-    for table in NO_TABLES:
-        one = Partition(table, DAY)
-        uses: tuple[Callable[[], object], ...] = (
-            lambda one=one: store.head(one),  # type: ignore[misc]  # mypy takes the default for an argument
-            lambda one=one: store.look([one]),  # type: ignore[misc]
-            lambda one=one: store.history(one),  # type: ignore[misc]
-            lambda one=one: store.stage(one).__enter__(),  # type: ignore[misc]
-            lambda table=table: store.heads(table),  # type: ignore[misc]
-            lambda table=table: store.sweep(table),  # type: ignore[misc]
-        )
-        for use in uses:
-            with _refused(DefinitionError, f"a table may be named {table!r}"):
-                use()
+    uses: tuple[Callable[[Partition], object], ...] = (
+        store.head,
+        lambda one: store.look([one]),
+        store.history,
+        lambda one: store.stage(one).__enter__(),
+        lambda one: store.heads(one.table),
+        lambda one: store.sweep(one.table),
+    )
+    for use, table in product(uses, NO_TABLES):
+        with _refused(DefinitionError, f"a table may be named {table!r}"):
+            use(Partition(table, DAY))
 
 
 def a_page_takes_the_place_of_the_one_before(store: Store) -> None:

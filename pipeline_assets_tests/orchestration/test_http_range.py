@@ -15,6 +15,8 @@ from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.process import execute, failures_of, plan_range, selected_keys
 from pipeline_assets.rules.symptoms import retry_after_seconds
+from pipeline_assets.store.http.client import HttpClient
+from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import Landing, LandingZone
 from pipeline_assets.store.local import LocalStore
@@ -44,7 +46,7 @@ def server() -> Iterator[MisbehavingServer]:
 
 
 def at(server: MisbehavingServer, cache: Path) -> HttpLanding:
-    return HttpLanding(f"{server.url}/{{day}}.jsonl", cache=cache, retry_after=retry_after_seconds)
+    return HttpLanding(HttpClient(DayUrl(f"{server.url}/{{day}}.jsonl"), retry_after_seconds), cache=cache)
 
 
 def computed(landing: Landing, lake: Path, days: list[date]) -> list[str]:

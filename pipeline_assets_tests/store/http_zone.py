@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.rules.symptoms import retry_after_seconds
+from pipeline_assets.store.http.client import HttpClient
+from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import LandingFile
 from pipeline_assets_tests.support.misbehaving_server import Answer, MisbehavingServer
@@ -32,8 +34,10 @@ Zone = Callable[..., HttpLanding]
 
 
 def landing_zone(url: str, cache: Path, *, query: str = "", **options: Any) -> HttpLanding:
-    options = {"read_seconds": SILENCE_SECONDS, "connect_seconds": 2.0, **options}
-    return HttpLanding(f"{url}/shop/{{day}}.csv{query}", cache=cache, retry_after=retry_after_seconds, **options)
+    of_client: dict[str, Any] = {"read_seconds": SILENCE_SECONDS, "connect_seconds": 2.0}
+    of_client |= {name: options.pop(name) for name in ("token", "read_seconds", "now") if name in options}
+    client = HttpClient(DayUrl(f"{url}/shop/{{day}}.csv{query}"), retry_after_seconds, **of_client)
+    return HttpLanding(client, cache=cache, **options)
 
 
 def plain(body: bytes = BODY, etag: str | None = '"one"', **more: Any) -> Answer:

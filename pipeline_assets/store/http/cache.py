@@ -9,27 +9,27 @@ Belongs here: files, locks and the notes beside them. Does not: requests.
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import xxhash
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline_assets.errors import LandingUnavailable
-from pipeline_assets.store.files import explained, fsync, locked, replace_file
+from pipeline_assets.store.files import digest_of, explained, fsync, locked, replace_file
 from pipeline_assets.store.http.validators import ALGORITHMS, Validators
 
-HASH_CHUNK_BYTES = 1 << 20
+Notes = TypeVar("Notes")
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A complete download on this machine."""
+    """What is noted of a complete download on this machine."""
 
-    path: Path
     stamp: tuple[int, int, int]
     """Inode, mtime in nanoseconds, size."""
     validators: Validators
@@ -67,7 +67,7 @@ class DayCache:
             LandingUnavailable: somebody else is still at it after the time.
         """
         with ExitStack() as stack:
-            with explained(f"the cache of landing files {self.folder}"):
+            with self.explained():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(locked(self.folder, wait_seconds=wait_seconds))
             if not held:
@@ -77,69 +77,60 @@ class DayCache:
                 )
             yield
 
+    def explained(self) -> AbstractContextManager[None]:
+        """Turn what the file system says into StorageFull and StorageRefused."""
+        return explained(f"the cache of landing files {self.folder}")
+
     def copy(self) -> Copy | None:
         """The copy, if it is there and is the file that its notes speak of. Needs no lock."""
-        notes, stamp = _read(self._copy_notes), _stamp(self.path)
-        if notes is None or stamp is None:
-            return None
-        try:
-            if tuple(notes["stamp"]) != stamp:
-                return None
-            validators = Validators.from_json(notes["validators"])
-            return Copy(self.path, stamp, validators, notes["content"], notes["fingerprint"])
-        except (KeyError, TypeError):
-            return None  # of another version of this program
+        copy = _read(Copy, self._copy_notes)
+        return copy if copy is not None and copy.stamp == _stamp(self.path) else None
 
     def begun(self) -> tuple[Validators, int] | None:
         """What the server said of a download that was cut off, and how many bytes of it are here, if any."""
-        notes, stamp = _read(self._partial_notes), _stamp(self.partial_path)
-        if notes is None or stamp is None or not stamp[2]:
-            return None
-        try:
-            return Validators.from_json(notes), stamp[2]
-        except TypeError:
-            return None  # as above
+        validators, stamp = _read(Validators, self._partial_notes), _stamp(self.partial_path)
+        return None if validators is None or stamp is None or not stamp[2] else (validators, stamp[2])
 
     def begin(self, validators: Validators) -> None:
         """Forget what was begun, and note what the server says of what comes now."""
         self.drop()
-        with explained(f"the cache of landing files {self.folder}"):
-            _write(self._partial_notes, validators.to_json())
+        with self.explained():
+            _write(self._partial_notes, validators)
 
     def drop(self) -> None:
         """Forget a download that was begun."""
-        with explained(f"the cache of landing files {self.folder}"):
+        with self.explained():
             self.partial_path.unlink(missing_ok=True)  # first: bytes without notes are not resumed
             self._partial_notes.unlink(missing_ok=True)
 
     @contextmanager
     def writing(self, at: int) -> Iterator[BinaryIO]:
         """Write on from this byte. Flush what shall outlive this process."""
-        with self.partial_path.open("ab") as file:
+        with self.explained(), self.partial_path.open("ab") as file:
             file.truncate(at)
             yield file
 
     def digests(self, algorithm: str | None) -> tuple[str, str]:
-        """What was downloaded, read once: its xxh3_128 and, in hex, the checksum by its name in headers."""
-        content, checksum = xxhash.xxh3_128(), hashlib.new(ALGORITHMS[algorithm or "md5"], usedforsecurity=False)
-        with explained(f"the cache of landing files {self.folder}"), self.partial_path.open("rb", buffering=0) as file:
-            while chunk := file.read(HASH_CHUNK_BYTES):
-                content.update(chunk)
-                if algorithm:
-                    checksum.update(chunk)
-        return content.hexdigest(), checksum.hexdigest()
+        """What was downloaded: its xxh3_128 and, in hex, the checksum by its name in headers, if one is named."""
+        with self.explained():
+            content = digest_of(self.partial_path)
+            if algorithm is None:
+                return content, ""
+            with self.partial_path.open("rb", buffering=0) as file:
+                checksum = partial(hashlib.new, ALGORITHMS[algorithm], usedforsecurity=False)
+                return content, hashlib.file_digest(file, checksum).hexdigest()
 
     def forget_copy(self) -> None:
         """Take the copy for outdated. The file stays for those who read it."""
-        with explained(f"the cache of landing files {self.folder}"):
+        with self.explained():
             self._copy_notes.unlink(missing_ok=True)
 
     def keep(self, validators: Validators, content: str) -> Copy:
         """Make the finished download the copy. Bytes that are there already stay untouched, fingerprint included."""
         before = self.copy()
-        with explained(f"the cache of landing files {self.folder}"):
+        with self.explained():
             if before is not None and before.content == content:
-                kept = Copy(before.path, before.stamp, validators, content, before.fingerprint)
+                kept = replace(before, validators=validators)
             else:
                 # The copy is trusted for as long as the server says that nothing changed, so it must be on the disk.
                 fsync(self.partial_path)
@@ -150,14 +141,8 @@ class DayCache:
                 if before is not None and before.fingerprint == fingerprint:
                     # Other bytes, and the server calls them by the same ETag, or they came in the same second.
                     fingerprint = fingerprint_of(self.path.name, content)
-                kept = Copy(self.path, stamp, validators, content, fingerprint)
-            notes = {
-                "stamp": kept.stamp,
-                "validators": validators.to_json(),
-                "content": content,
-                "fingerprint": kept.fingerprint,
-            }
-            _write(self._copy_notes, notes)
+                kept = Copy(stamp, validators, content, fingerprint)
+            _write(self._copy_notes, kept)
         self.drop()
         return kept
 
@@ -175,13 +160,18 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+_adapter: Callable[[type], TypeAdapter[Any]] = cache(TypeAdapter)
+"""Made when it is needed: every run imports the store."""
+
+
+def _read(kind: type[Notes], path: Path) -> Notes | None:
+    """None of notes that are not there, or of another version of this program."""
     try:
-        notes = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        notes: Notes = _adapter(kind).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None
-    return notes if isinstance(notes, dict) else None
+    return notes
 
 
-def _write(path: Path, notes: Mapping[str, Any]) -> None:
-    replace_file(path, json.dumps(notes).encode(), aside="tmp")
+def _write(path: Path, notes: Copy | Validators) -> None:
+    replace_file(path, _adapter(type(notes)).dump_json(notes), aside="tmp")

@@ -11,52 +11,69 @@ import math
 import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from http import HTTPStatus
 from http.client import IncompleteRead
 
 import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from pipeline_assets.errors import AccessDenied, LandingError, LandingMissing, LandingUnavailable, PipelineError
+from pipeline_assets.errors import (
+    AccessDenied,
+    LandingError,
+    LandingMissing,
+    LandingUnavailable,
+    PipelineError,
+    SettingsError,
+)
 from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.validators import server_time
 
 RetryAfter = Callable[[str, datetime], float | None]
-
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 30.0
 
 _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
 _MISSING = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
+@dataclass(frozen=True, slots=True)
 class HttpClient:
-    """Sends the requests of a landing zone.
+    """Sends the requests of a landing zone. Proxies, certificates and .netrc are those of the environment.
 
     Args:
         url: of each day.
-        token: sent as a bearer token to the host of the URL alone, whatever that redirects to.
         retry_after: seconds that a Retry-After header asks for at a given time, None if it cannot be read.
+        token: sent as a bearer token to the host of the URL alone, whatever that redirects to.
         connect_seconds: for one connection.
         read_seconds: without a single byte, before the headers or between two pieces of the body.
         now: the clock, for servers that do not tell theirs.
+
+    Raises:
+        SettingsError: the token is none, or it or a password would be sent where others can read it.
     """
 
-    def __init__(
-        self,
-        url: DayUrl,
-        *,
-        token: str | None,
-        retry_after: RetryAfter,
-        connect_seconds: float,
-        read_seconds: float,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._url = url
-        self._token = token
-        self._retry_after = retry_after
-        self._timeout = (connect_seconds, read_seconds)
-        self._now = now
-        self._session: requests.Session | None = None
+    url: DayUrl
+    retry_after: RetryAfter
+    token: str | None = field(default=None, repr=False)
+    connect_seconds: float = CONNECT_SECONDS
+    read_seconds: float = READ_SECONDS
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _session: requests.Session = field(default_factory=requests.Session, init=False)
+
+    def __post_init__(self) -> None:
+        self._session.headers["User-Agent"] = "pipeline-assets"
+        if (self.token or self.url.has_password) and not self.url.is_private:
+            raise SettingsError(
+                f"{self.url.shown_template}: a token or password would be sent over plain http, where others can read "
+                "it. Use https in PIPELINE_LANDING; plain http is for servers of this machine."
+            )
+        if self.token and not (self.token.isascii() and self.token.isprintable() and " " not in self.token):
+            raise SettingsError(
+                "PIPELINE_LANDING_TOKEN holds a space, a line end or another character that no token has"
+            )
 
     @contextmanager
     def answer(
@@ -66,7 +83,7 @@ class HttpClient:
         headers: Mapping[str, str],
         *,
         expected: Collection[int],
-        longest_seconds: float | None = None,
+        longest_seconds: float = math.inf,
     ) -> Iterator[requests.Response]:
         """Send a request and give the answer with its body unread; redirects are followed.
 
@@ -76,17 +93,14 @@ class HttpClient:
         Raises:
             AccessDenied, LandingMissing, LandingUnavailable, LandingError: no answer, or a status that is not expected.
         """
-        import requests
-
-        longest = math.inf if longest_seconds is None else longest_seconds
-        connect, read = (min(seconds, longest) for seconds in self._timeout)
+        connect, read = min(self.connect_seconds, longest_seconds), min(self.read_seconds, longest_seconds)
         try:
-            response = self._opened().request(
+            response = self._session.request(
                 method,
-                self._url.of(day),
+                self.url.of(day),
                 # As it is stored: a body that is packed on the way has no length, and no rest that could be asked for.
                 headers={"Accept-Encoding": "identity", **headers},
-                auth=self._authorized if self._token else None,
+                auth=self._authorized if self.token else None,
                 timeout=(connect, read),
                 stream=True,
             )
@@ -105,39 +119,29 @@ class HttpClient:
         Raises:
             Interrupted: it was cut off; the words say how.
         """
-        from urllib3.exceptions import HTTPError
-
         while True:
             try:
                 chunk = response.raw.read1(chunk_bytes, decode_content=False)
             except (HTTPError, OSError) as error:
-                raise Interrupted(_cause(error, *self._timeout)) from None
+                raise Interrupted(_cause(error, self.connect_seconds, self.read_seconds)) from None
             if not chunk:
                 return
             yield chunk
 
     def about(self, day: date) -> str:
         """Name the day and its URL, for the beginning of a message."""
-        return f"{day}: {self._url.shown(day)}"
-
-    def _opened(self) -> requests.Session:
-        if self._session is None:
-            import requests
-
-            self._session = requests.Session()
-            self._session.headers["User-Agent"] = "pipeline-assets"
-        return self._session
+        return f"{day}: {self.url.shown(day)}"
 
     def _authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """As `auth`, not as a header, which .netrc would replace. On a redirect to another host requests drops it."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Authorization"] = f"Bearer {self.token}"
         return request
 
     def _refusal(self, day: date, response: requests.Response) -> PipelineError:
         status = response.status_code
         said = f"{self.about(day)} answered {status}{f' {response.reason}' if response.reason else ''}"
         if status in _DENIED:
-            how = "the token in PIPELINE_LANDING_TOKEN is not accepted" if self._token else "it wants credentials"
+            how = "the token in PIPELINE_LANDING_TOKEN is not accepted" if self.token else "it wants credentials"
             return AccessDenied(f"{said}: {how}. Check PIPELINE_LANDING_TOKEN and what it may read.")
         if status in _MISSING:
             return LandingMissing(
@@ -155,11 +159,9 @@ class HttpClient:
     def _asked_to_wait(self, response: requests.Response) -> float | None:
         header = response.headers.get("Retry-After")
         # A date is by the server's clock, so its distance is too.
-        return None if header is None else self._retry_after(header, server_time(response.headers) or self._now())
+        return None if header is None else self.retry_after(header, server_time(response.headers) or self.now())
 
     def _unanswered(self, day: date, cause: str, error: requests.RequestException) -> PipelineError:
-        import requests
-
         said = f"{self.about(day)} gave no answer: {cause}"
         if _found(error, ssl.SSLCertVerificationError) is not None:
             return LandingError(f"{said}. Certificates are always checked; REQUESTS_CA_BUNDLE names further ones.")
@@ -184,9 +186,6 @@ def _found(
 
 def _cause(error: Exception, connect_seconds: float, read_seconds: float) -> str:
     """What happened, in words that hold nothing of the URL."""
-    import requests
-    from urllib3.exceptions import ReadTimeoutError
-
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {connect_seconds:g} s"
     if isinstance(error, requests.ReadTimeout) or _found(error, ReadTimeoutError):

@@ -28,7 +28,7 @@ class DayUrl:
 
     def __init__(self, template: str) -> None:
         self._template = template
-        urls = [self._formatted(day) for day in _PROBES]
+        urls = [self.of(day) for day in _PROBES]
         for url in urls:
             self._check(url)
         if len(set(urls)) < len(urls):
@@ -61,17 +61,6 @@ class DayUrl:
 
     def of(self, day: date) -> str:
         """Give the day's URL, secrets included."""
-        return self._formatted(day)
-
-    def shown(self, day: date) -> str:
-        """Give the day's URL without user, password and query."""
-        return without_secrets(self.of(day))
-
-    def file_name(self, day: date) -> str:
-        """Give the last part of the day's path."""
-        return _file_name(urlsplit(self.of(day)))
-
-    def _formatted(self, day: date) -> str:
         try:
             fields = [(name, spec, how) for _, name, spec, how in string.Formatter().parse(self._template)]
         except ValueError:
@@ -86,6 +75,14 @@ class DayUrl:
             return self._template.format(day=day)
         except ValueError:
             raise self._wrong("has a format of {day} that is none; %Y, %m and %d are its parts") from None
+
+    def shown(self, day: date) -> str:
+        """Give the day's URL without user, password and query."""
+        return without_secrets(self.of(day))
+
+    def file_name(self, day: date) -> str:
+        """Give the last part of the day's path."""
+        return _file_name(urlsplit(self.of(day)))
 
     def _check(self, url: str) -> None:
         try:

@@ -10,7 +10,6 @@ from http import HTTPStatus
 import requests
 
 from pipeline_assets.errors import LandingError, LandingUnavailable
-from pipeline_assets.store.files import explained
 from pipeline_assets.store.http.cache import Copy, DayCache
 from pipeline_assets.store.http.client import HttpClient, Interrupted
 from pipeline_assets.store.http.validators import Validators, content_range, is_chunked
@@ -94,7 +93,7 @@ def _receive(
 ) -> Copy:
     """Take the body, whose first byte is this one of the file, and look whether the file then is whole."""
     size_bytes, how = at, "the connection was closed before the end"
-    with explained(f"the cache of landing files {cache.folder}"), cache.writing(at) as file:
+    with cache.writing(at) as file:
         try:
             for chunk in client.body(response, CHUNK_BYTES):
                 file.write(chunk)

@@ -4,9 +4,9 @@ Belongs here: what the pipeline asks of a landing zone, answered by a server and
 (client.py), downloads (download.py), the copies on disk (cache.py), templates (day_url.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -14,16 +14,14 @@ from pathlib import Path
 import requests
 import xxhash
 
-from pipeline_assets.errors import LandingInProgress, LandingMissing, SettingsError
+from pipeline_assets.errors import LandingInProgress, LandingMissing
 from pipeline_assets.store.http.cache import Copy, DayCache, fingerprint_of
 from pipeline_assets.store.http.client import HttpClient, RetryAfter
 from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.download import bring_up_to_date
 from pipeline_assets.store.http.validators import Validators
-from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, LastChange, Look, opener_of
+from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, LastChange, Look
 
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 30.0
 RESUMES = 5
 """Enough for a bad line; a server that cuts off more often has a trouble that waiting mends better."""
 LOCK_WAIT_SECONDS = 300.0
@@ -39,22 +37,12 @@ _NO_HEAD = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
 class HttpLanding:
     """Landing files by arrival day on an HTTP server: a `Landing`.
 
-    Proxies, certificates and .netrc are taken from the environment, as `requests` does.
-
     Args:
-        template: see `DayUrl`.
+        client: see `HttpClient`.
         cache: folder for local copies, made when it is missing; it may be deleted at any time.
-        token: a bearer token; goes to the host of the template alone.
-        retry_after: seconds that a Retry-After header asks for at a given time, None if it cannot be read.
-        connect_seconds: how long a connection may take.
-        read_seconds: how long the server may be silent, before the headers or in the middle of a body.
         resumes: cuts of one download that are mended at once.
         lock_wait_seconds: how long to wait for another process that downloads the same.
         settle_seconds: see SETTLE_SECONDS.
-        now: the clock, for servers that do not tell theirs.
-
-    Raises:
-        SettingsError: the template is wrong, or would carry the token or a password where others can read it.
     """
 
     seconds_between_looks = 60
@@ -62,37 +50,16 @@ class HttpLanding:
 
     def __init__(
         self,
-        template: str,
+        client: HttpClient,
         *,
         cache: Path,
-        retry_after: RetryAfter,
-        token: str | None = None,
-        connect_seconds: float = CONNECT_SECONDS,
-        read_seconds: float = READ_SECONDS,
         resumes: int = RESUMES,
         lock_wait_seconds: float = LOCK_WAIT_SECONDS,
         settle_seconds: float = SETTLE_SECONDS,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._url = DayUrl(template)
-        if (token or self._url.has_password) and not self._url.is_private:
-            raise SettingsError(
-                f"{self._url.shown_template}: a token or password would be sent over plain http, where others can read "
-                "it. Use https in PIPELINE_LANDING; plain http is for servers of this machine."
-            )
-        if token and not (token.isascii() and token.isprintable() and " " not in token):
-            raise SettingsError(
-                "PIPELINE_LANDING_TOKEN holds a space, a line end or another character that no token has"
-            )
+        self._client = client
+        self._url = client.url
         self._cache = cache / xxhash.xxh3_64_hexdigest(self._url.identity.encode())
-        self._client = HttpClient(
-            self._url,
-            token=token,
-            retry_after=retry_after,
-            connect_seconds=connect_seconds,
-            read_seconds=read_seconds,
-            now=now,
-        )
         self._resumes = resumes
         self._lock_wait_seconds = lock_wait_seconds
         self._settle_seconds = settle_seconds
@@ -123,7 +90,7 @@ class HttpLanding:
         cache = self._day_cache(day)
         with cache.locked(lock_wait_seconds):
             copy = bring_up_to_date(day, self._client, cache, resumes=self._resumes)
-        return [LandingFile(self._name(day), copy.size_bytes, copy.stamp, opener_of(copy.path))]
+        return [LandingFile(self._name(day), copy.size_bytes, copy.stamp, cache.path)]
 
     def unfinished(self, day: date) -> list[str]:  # noqa: ARG002 - other zones need the day
         """Give no names: what is being uploaded cannot be seen from here."""
@@ -214,14 +181,14 @@ def open_landing(landing: Path | str, *, cache: Path, token: str | None, retry_a
 
     Args:
         landing: a path is a folder, text is a template.
-        cache: see `HttpLanding`; so are token and retry_after. A folder needs none of them.
+        cache: see `HttpLanding`; token and retry_after: see `HttpClient`. A folder needs none of them.
 
     Raises:
         SettingsError: the template cannot be used.
     """
     if isinstance(landing, Path):
         return LandingZone(landing)
-    return HttpLanding(landing, cache=cache, token=token, retry_after=retry_after)
+    return HttpLanding(HttpClient(DayUrl(landing), retry_after, token), cache=cache)
 
 
 def _said(response: requests.Response, copy: Copy | None) -> Validators:

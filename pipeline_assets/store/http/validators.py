@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
 
 ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
 """Names in headers and in hashlib; the first that a server sends is the one that is checked."""
@@ -45,19 +44,10 @@ class Validators:
             age_seconds=_age_seconds(headers),
         )
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Validators:
-        """Read what `to_json` gave."""
-        return cls(**values)
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain values that JSON has."""
-        return asdict(self)
-
     @property
     def text(self) -> str:
         """Write all but the age as text, to be compared."""
-        return repr(self.to_json() | {"age_seconds": None})
+        return repr(asdict(self) | {"age_seconds": None})
 
     @property
     def since(self) -> str | None:

@@ -6,6 +6,7 @@ around it. Files are staged under `{root}/_staging`, each flocked by its writer 
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import time
@@ -24,7 +25,6 @@ from pipeline_assets.errors import PartitionConflict, PartitionMissing, StoreBus
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.store.files import (
-    HASH_CHUNK_BYTES,
     day_of,
     digest_of,
     explained,
@@ -184,11 +184,9 @@ class LocalStore:
                 if _version(before) == _version(after):
                     break
                 file.close()  # replaced in between: the stat may be of another commit than the file
-            digest = xxhash.xxh3_128()
-            while chunk := file.read_buffer(HASH_CHUNK_BYTES):
-                digest.update(chunk)
+            digest = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
             file.seek(0)
-        return Pinned(_commit(partition, path, after, digest.hexdigest()), file)
+        return Pinned(_commit(partition, path, after, digest), file)
 
     @contextmanager
     def stage(self, partition: Partition) -> Iterator[StagedFile]:

@@ -27,6 +27,8 @@ from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.backfill import Facts
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.rules.windows import same_day
+from pipeline_assets.store.http.client import HttpClient
+from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import Landing, LandingZone
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, SHOP, Lake, day, key, numbers
@@ -368,7 +370,8 @@ def test_a_day_that_cannot_be_read_is_told_of_though_a_run_has_read_it(town: Tow
 
 
 def test_of_a_landing_zone_on_a_server_the_reports_tell_and_other_days_may_be_there(town: Town, tmp_path: Path) -> None:
-    server = HttpLanding("http://127.0.0.1:9/{day}.csv", cache=tmp_path / "cache", retry_after=retry_after_seconds)
+    client = HttpClient(DayUrl("http://127.0.0.1:9/{day}.csv"), retry_after_seconds)
+    server = HttpLanding(client, cache=tmp_path / "cache")
     town.report("landing", 0, digest="f0")
     town.report("landing", 1)
 

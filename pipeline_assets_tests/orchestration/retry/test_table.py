@@ -26,6 +26,8 @@ from pipeline_assets.orchestration.history.failures import RecordedFailure, reco
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.symptoms import retry_after_seconds
+from pipeline_assets.store.http.client import HttpClient
+from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import LandingFile
 from pipeline_assets.store.local import LocalStore
@@ -69,13 +71,9 @@ class Shop:
     @property
     def landing(self) -> HttpLanding:
         """Mends nothing by itself, so that every trouble reaches the verdicts."""
-        return HttpLanding(
-            f"{self.server.url}/shop/{{day}}.jsonl.gz",
-            cache=self.root / "cache",
-            retry_after=retry_after_seconds,
-            read_seconds=SILENCE_SECONDS,
-            resumes=0,
-        )
+        url = DayUrl(f"{self.server.url}/shop/{{day}}.jsonl.gz")
+        client = HttpClient(url, retry_after_seconds, read_seconds=SILENCE_SECONDS)
+        return HttpLanding(client, cache=self.root / "cache", resumes=0)
 
     @property
     def days(self) -> list[date]:

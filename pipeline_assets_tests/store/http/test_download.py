@@ -15,6 +15,8 @@ from pipeline_assets.assets.source.landing_rows import read_rows
 from pipeline_assets.errors import LandingError, LandingUnavailable
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.store.http.cache import DayCache
+from pipeline_assets.store.http.client import HttpClient
+from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.http.validators import Validators
 from pipeline_assets_tests.store.http_zone import (
@@ -139,8 +141,8 @@ def test_an_empty_file_is_a_day_without_events(server: MisbehavingServer, zone: 
 def test_a_gzip_file_that_ends_too_early_is_the_readers_business(server: MisbehavingServer, tmp_path: Path) -> None:
     path = f"/shop/{DAY}.jsonl.gz"
     server.script(path, plain(gzip.compress(b'{"id": 1}\n' * 1000, mtime=0)[:-20]))
-    template = f"{server.url}/shop/{{day}}.jsonl.gz"
-    (file,) = HttpLanding(template, cache=tmp_path, retry_after=retry_after_seconds).files(DAY)
+    client = HttpClient(DayUrl(f"{server.url}/shop/{{day}}.jsonl.gz"), retry_after_seconds)
+    (file,) = HttpLanding(client, cache=tmp_path).files(DAY)
     with pytest.raises(LandingError, match="cannot be read to its end") as raised:
         list(read_rows(file, ["id"]))
     assert type(raised.value) is LandingError
