@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -42,17 +42,22 @@ class LandingFile:
     Args:
         name: its path below the landing zone.
         stamp: another one, another content.
-        path: of its bytes.
+        opened: gives its bytes, seekable.
     """
 
     name: str
     size_bytes: int
     stamp: tuple[int, int, int]
-    path: Path = field(repr=False, compare=False)
+    opened: Callable[[], io.BufferedReader] = field(repr=False, compare=False)
 
     def open(self) -> io.BufferedReader:
         """Open its bytes; the caller closes them."""
-        return self.path.open("rb")
+        return self.opened()
+
+
+def opener_of(path: Path) -> Callable[[], io.BufferedReader]:
+    """What opens a file of this machine."""
+    return lambda: path.open("rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +181,7 @@ class LandingZone:
                     f"{path}: not a file. The files of a day lie directly in its folder; move them there."
                 )
             stamp, name = (found.st_ino, found.st_mtime_ns, found.st_size), f"{path.parent.name}/{path.name}"
-            files.append(LandingFile(name, found.st_size, stamp, path))
+            files.append(LandingFile(name, found.st_size, stamp, opener_of(path)))
         return sorted(files, key=lambda file: file.name)
 
     def unfinished(self, day: date) -> list[str]:

@@ -9,16 +9,17 @@ Belongs here: files, locks and the notes beside them. Does not: requests.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import xxhash
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from pipeline_assets.codec import codec
 from pipeline_assets.errors import LandingUnavailable
 from pipeline_assets.store.files import digest_of, explained, fsync, locked, replace_file
 from pipeline_assets.store.http.validators import ALGORITHMS, Validators
@@ -160,18 +161,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-_adapter: Callable[[type], TypeAdapter[Any]] = cache(TypeAdapter)
-"""Made when it is needed: every run imports the store."""
-
-
 def _read(kind: type[Notes], path: Path) -> Notes | None:
     """None of notes that are not there, or of another version of this program."""
     try:
-        notes: Notes = _adapter(kind).validate_json(path.read_bytes())
+        return codec(kind).validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-    return notes
 
 
 def _write(path: Path, notes: Copy | Validators) -> None:
-    replace_file(path, _adapter(type(notes)).dump_json(notes), aside="tmp")
+    replace_file(path, codec(type(notes)).dump_json(notes), aside="tmp")

@@ -20,7 +20,7 @@ from pipeline_assets.store.http.client import HttpClient, RetryAfter
 from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.download import bring_up_to_date
 from pipeline_assets.store.http.validators import Validators
-from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, LastChange, Look
+from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, LastChange, Look, opener_of
 
 RESUMES = 5
 """Enough for a bad line; a server that cuts off more often has a trouble that waiting mends better."""
@@ -90,7 +90,7 @@ class HttpLanding:
         cache = self._day_cache(day)
         with cache.locked(lock_wait_seconds):
             copy = bring_up_to_date(day, self._client, cache, resumes=self._resumes)
-        return [LandingFile(self._name(day), copy.size_bytes, copy.stamp, cache.path)]
+        return [LandingFile(self._name(day), copy.size_bytes, copy.stamp, opener_of(cache.path))]
 
     def unfinished(self, day: date) -> list[str]:  # noqa: ARG002 - other zones need the day
         """Give no names: what is being uploaded cannot be seen from here."""
