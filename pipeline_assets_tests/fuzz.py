@@ -53,7 +53,8 @@ def _round(seed: int, times: int, chosen: str, *, seconds: float) -> tuple[int, 
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-m", "hypothesis", "-k", chosen]
         command += ["--hypothesis-profile", "fuzz", "--hypothesis-seed", str(seed), "--junit-xml", str(report)]
-        command += ["--timeout", "0", "--session-timeout", f"{seconds:.0f}"]
+        # A property with many examples may take hours.
+        command += ["--timeout", "0", "-o", "faulthandler_timeout=0", "--session-timeout", f"{seconds:.0f}"]
         environment = {**os.environ, TIMES_VARIABLE: str(times)}
         status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         if status not in (0, OUT_OF_TIME) or not report.exists():
