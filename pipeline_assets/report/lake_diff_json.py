@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pipeline_assets.rules.tolerance import Tolerance
@@ -50,7 +49,7 @@ def _table(table: TableDiff) -> dict[str, Any]:
         "changed": table.changed if table.key else None,
         "differing": table.differing,
         "differing_share": table.differing_share,
-        "types": [{**asdict(change), "days": days} for change, days in types],
+        "types": [{**change._asdict(), "days": days} for change, days in types],
         "columns": {name: _column(table, column) for name, column in table.columns.items()},
         "added_rows": [{"day": day, "row": row} for day, row in table.added_rows],
         "removed_rows": [{"day": day, "row": row} for day, row in table.removed_rows],
@@ -64,5 +63,5 @@ def _column(table: TableDiff, column: ColumnTally) -> dict[str, Any]:
         "sum_other": column.other and column.other.sum,
         "mean_base": column.base and column.base.mean,
         "mean_other": column.other and column.other.mean,
-        "examples": [{"day": day, **asdict(each)} for day, each in column.examples],
+        "examples": [{"day": day, **each._asdict()} for day, each in column.examples],
     }

@@ -1,13 +1,12 @@
 """Two lakes, table by table and day by day: which days are in one only, which are equal, what differs in the others."""
 
-import decimal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -27,9 +26,6 @@ from pipeline_assets.store.row_diff import (
     row_comparison,
 )
 
-SUM_DIGITS = 76
-"""Sums of days have 38 digits at most; Python's decimals would round them to 28."""
-
 
 class DayState(StrEnum):
     """How a day of one lake stands to the same day of another."""
@@ -42,30 +38,12 @@ class DayState(StrEnum):
 
 
 @dataclass(slots=True)
-class RunningTotal:
-    """Of a numeric column in one lake, over the days that differ. `sum` is None once it was too large."""
-
-    values: int = 0
-    sum: int | float | Decimal | None = 0
-
-    @property
-    def mean(self) -> float | None:
-        """None without values."""
-        return None if self.sum is None or not self.values else float(self.sum) / self.values
-
-    def add(self, day: Total) -> None:
-        """Count one day."""
-        self.values += day.values
-        self.sum = None if self.sum is None or day.sum is None else _plus(self.sum, day.sum)
-
-
-@dataclass(slots=True)
 class ColumnTally:
     """What differs in one column, over days. `base` and `other` are None unless it is numeric."""
 
     changed: int = 0
-    base: RunningTotal | None = None
-    other: RunningTotal | None = None
+    base: Total | None = None
+    other: Total | None = None
     examples: list[tuple[date, ValueChange]] = field(default_factory=list)
 
 
@@ -139,13 +117,11 @@ class TableDiff:
             tally.changed += column.changed
             tally.examples += [(day, each) for each in column.examples[: EXAMPLES - len(tally.examples)]]
             if column.base is not None and column.other is not None:
-                tally.base, tally.other = tally.base or RunningTotal(), tally.other or RunningTotal()
-                tally.base.add(column.base)
-                tally.other.add(column.other)
+                tally.base = (tally.base or Total(0, 0)).plus(column.base)
+                tally.other = (tally.other or Total(0, 0)).plus(column.other)
 
 
-@dataclass(frozen=True, slots=True)
-class Lake:
+class Lake(NamedTuple):
     """A lake to compare, and the days of its tables.
 
     Args:
@@ -221,7 +197,7 @@ def _compare_table(base: Store, other: Store, rows: RowComparison, diff: TableDi
         partition = Partition(diff.table, day)
         with ExitStack() as stack:
             old, new = (_pinned(stack, store, partition) for store in (base, other))
-            with _named(partition):
+            try:
                 if old is not None and new is not None:
                     same = old.commit.digest == new.commit.digest
                     counts = row_count(old.file), row_count(new.file)
@@ -230,6 +206,8 @@ def _compare_table(base: Store, other: Store, rows: RowComparison, diff: TableDi
                     diff.add_day_of_one(day, DayState.ONLY_BASE, row_count(old.file))
                 elif new is not None:
                     diff.add_day_of_one(day, DayState.ONLY_OTHER, row_count(new.file))
+            except (pa.ArrowException, duckdb.Error) as error:
+                raise UsageError(f"{partition}: it cannot be compared: {str(error).strip()}") from error
     return diff
 
 
@@ -238,18 +216,3 @@ def _pinned(stack: ExitStack, store: Store, partition: Partition) -> Pinned | No
     if pinned is not None:
         stack.callback(pinned.close)
     return pinned
-
-
-@contextmanager
-def _named(partition: Partition) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, duckdb.Error) as error:
-        raise UsageError(f"{partition}: it cannot be compared: {str(error).strip()}") from error
-
-
-def _plus(one: float | Decimal, two: float | Decimal) -> int | float | Decimal:
-    if isinstance(one, float) or isinstance(two, float):
-        return float(one) + float(two)
-    with decimal.localcontext(prec=SUM_DIGITS):
-        return one + two

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 import pyarrow as pa
 import xxhash
@@ -60,8 +60,7 @@ def opener_of(path: Path) -> Callable[[], io.BufferedReader]:
     return lambda: path.open("rb")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """A day of the landing zone at a glance.
 
     Args:
@@ -75,8 +74,7 @@ class Look:
     settled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LastChange:
+class LastChange(NamedTuple):
     """When something of a day last changed, by the clock of the landing zone."""
 
     at: datetime
@@ -88,7 +86,11 @@ class LastChange:
 
 
 class Landing(Protocol):
-    """What the pipeline asks of a landing zone, wherever it is."""
+    """What the pipeline asks of a landing zone, wherever it is.
+
+    What cannot be read is a LandingError, AccessDenied or LandingUnavailable. A method that is given files raises
+    LandingInProgress if one of them was removed or replaced since it was listed.
+    """
 
     seconds_between_looks: int
     """How long the sensor leaves it alone after it has asked for every day of its look-back."""
@@ -136,21 +138,14 @@ class LandingZone:
         Raises:
             LandingError: an entry of the landing zone is no `dt=YYYY-MM-DD` folder; its files would never be read.
         """
-        days, strange = [], []
-        for entry in _listed(self.root):
-            if _HIDDEN.fullmatch(entry.name):
-                continue
-            day = day_of(entry.name)
-            if day is None or not entry.is_dir():
-                strange.append(str(entry))
-            else:
-                days.append(day)
+        days = {entry: day_of(entry.name) if entry.is_dir() else None for entry in _listed(self.root)}
+        strange = sorted(str(entry) for entry, day in days.items() if day is None)
         if strange:
             raise LandingError(
-                f"{', '.join(sorted(strange)[:5])}: not a folder named dt=YYYY-MM-DD with a real date, so its content "
+                f"{', '.join(strange[:5])}: not a folder named dt=YYYY-MM-DD with a real date, so its content "
                 "would never be read. Rename it, or move it out of the landing zone."
             )
-        return sorted(days)
+        return sorted(day for day in days.values() if day is not None)
 
     def files(self, day: date) -> list[LandingFile]:
         """Files of the day by name, those with the names of unfinished uploads left out; none without a folder.
@@ -163,9 +158,7 @@ class LandingZone:
 
     def _files(self, day: date) -> list[LandingFile]:
         files = []
-        for path in _listed(self.root / f"dt={day.isoformat()}"):
-            if _HIDDEN.fullmatch(path.name):
-                continue
+        for path in _listed(self._folder(day)):
             try:
                 found = path.stat()
             except FileNotFoundError:
@@ -186,16 +179,10 @@ class LandingZone:
 
     def unfinished(self, day: date) -> list[str]:
         """Names in the day's folder that `files` leaves out."""
-        return sorted(
-            path.name for path in _listed(self.root / f"dt={day.isoformat()}") if _HIDDEN.fullmatch(path.name)
-        )
+        return sorted(path.name for path in _listed(self._folder(day), hidden=True))
 
     def check_complete(self, day: date, files: Sequence[LandingFile]) -> None:
-        """Make sure that nobody is writing the files and that they are still those that were listed.
-
-        Raises:
-            LandingInProgress: names the files.
-        """
+        """Make sure that nobody is writing the files and that they are still those that were listed."""
         unsettled = [file.name for file in files if _open_for_writing(self.root / file.name)]
         unsettled += _changed(files, self.files(day))
         if unsettled:
@@ -206,11 +193,7 @@ class LandingZone:
             )
 
     def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:  # noqa: ARG002 - other zones need the day
-        """xxh3_128 over names and content of the files, 32 hex digits.
-
-        Raises:
-            LandingInProgress: a file was removed since it was listed.
-        """
+        """xxh3_128 over names and content of the files, 32 hex digits."""
         whole = xxhash.xxh3_128()
         for file in files:
             try:
@@ -230,7 +213,7 @@ class LandingZone:
         Nothing has landed while there is no file, unless the marker `_SUCCESS` says that there will be none.
         """
         files = self._files(day)
-        marked = os.path.lexists(self.root / f"dt={day.isoformat()}" / DAY_IS_COMPLETE)
+        marked = os.path.lexists(self._folder(day) / DAY_IS_COMPLETE)
         if not files and not marked:
             return Look("", None, settled=True)
         listed = repr((marked, [(file.name, file.stamp) for file in files]))
@@ -251,11 +234,8 @@ class LandingZone:
 
         By ctime: it tells of content, of names and of files that were moved or copied there with an older mtime, and
         nobody can set it back.
-
-        Raises:
-            LandingError: the folder cannot be read.
         """
-        folder = self.root / f"dt={day.isoformat()}"
+        folder = self._folder(day)
         try:
             with os.scandir(folder) as entries:
                 changed = [each for entry in entries if (each := _ctime_ns(entry)) is not None]
@@ -267,6 +247,9 @@ class LandingZone:
             self._files(day)  # says what is wrong
             raise
         return LastChange(datetime.fromtimestamp(newest_ns / 1e9, UTC), self._clocks_apart)
+
+    def _folder(self, day: date) -> Path:
+        return self.root / f"dt={day.isoformat()}"
 
     def _check_folders(self) -> None:
         """Look at the names of the folders again when one was added or renamed: a range asks for many days."""
@@ -307,9 +290,10 @@ def open_decompressed(file: LandingFile) -> Iterator[BinaryIO]:
             yield packed
 
 
-def _listed(folder: Path) -> list[Path]:
+def _listed(folder: Path, *, hidden: bool = False) -> list[Path]:
+    """Entries with names of files that landed, or, if `hidden`, of those that did not yet."""
     try:
-        return list(folder.iterdir())
+        return [path for path in folder.iterdir() if (_HIDDEN.fullmatch(path.name) is not None) == hidden]
     except FileNotFoundError:
         return []
     except NotADirectoryError as error:

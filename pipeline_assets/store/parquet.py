@@ -48,12 +48,13 @@ class PartitionWriter:
     def write(self, batch: pa.Table) -> None:
         """Add rows, given in the writer's schema."""
         table = batch.cast(self._schema).replace_schema_metadata(self._schema.metadata)
-        while self._held_rows + table.num_rows >= ROW_GROUP_ROWS:
+        while table.num_rows:
             head = table.slice(0, ROW_GROUP_ROWS - self._held_rows)
-            self._hold(head)
-            self._flush()
+            self._held.append(head)
+            self._held_rows += head.num_rows
+            if self._held_rows == ROW_GROUP_ROWS:
+                self._flush()
             table = table.slice(head.num_rows)
-        self._hold(table)
 
     def close(self) -> None:
         """Write what is held, and the footer."""
@@ -67,11 +68,6 @@ class PartitionWriter:
     def abandon(self) -> None:
         """Let go of the file; what it holds is of no use."""
         self._file.close()
-
-    def _hold(self, table: pa.Table) -> None:
-        if table.num_rows:
-            self._held.append(table)
-            self._held_rows += table.num_rows
 
     def _flush(self) -> None:
         # One contiguous chunk, so that page boundaries cannot follow the batches that happened to arrive, whatever

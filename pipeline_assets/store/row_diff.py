@@ -7,12 +7,14 @@ changed. Memory is bounded: DuckDB works on a stream of each file and spills to 
 
 # ruff: noqa: S608 - SQL here is made of our own words and of numbers that stand for columns
 
+from __future__ import annotations
+
+import decimal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -24,10 +26,11 @@ EXAMPLES = 3
 """Kept of each kind: of a column's values, of rows added, of rows removed."""
 MEMORY_LIMIT = "512MB"
 """Of DuckDB; days of a few million rows spill, and take longer."""
+SUM_DIGITS = 76
+"""Sums of days have 38 digits at most; Python's decimals would round them to 28."""
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(NamedTuple):
     """The finite values of a numeric column: nulls, NaN and infinities are left out.
 
     Args:
@@ -37,9 +40,23 @@ class Total:
     values: int
     sum: int | float | Decimal | None
 
+    @property
+    def mean(self) -> float | None:
+        """None without values, or without a sum."""
+        return None if self.sum is None or not self.values else float(self.sum) / self.values
 
-@dataclass(frozen=True, slots=True)
-class ValueChange:
+    def plus(self, other: Total) -> Total:
+        """Both together. The sum is None once it was too large."""
+        values = self.values + other.values
+        if self.sum is None or other.sum is None:
+            return Total(values, None)
+        if isinstance(self.sum, float) or isinstance(other.sum, float):
+            return Total(values, float(self.sum) + float(other.sum))
+        with decimal.localcontext(prec=SUM_DIGITS):
+            return Total(values, self.sum + other.sum)
+
+
+class ValueChange(NamedTuple):
     """One value that differs. None is null; all else is in DuckDB's words, moments in UTC."""
 
     row: str
@@ -47,8 +64,7 @@ class ValueChange:
     other: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnDiff:
+class ColumnDiff(NamedTuple):
     """One column that both files have.
 
     Args:
@@ -62,8 +78,7 @@ class ColumnDiff:
     examples: tuple[ValueChange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TypeChange:
+class TypeChange(NamedTuple):
     """A column that is not the same in both schemas. None: it is not there."""
 
     column: str
@@ -71,8 +86,7 @@ class TypeChange:
     other: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RowDiff:
+class RowDiff(NamedTuple):
     """What differs between two files, over the columns that both have in types that compare.
 
     Args:
@@ -116,7 +130,7 @@ class RowComparison:
         fields = {name: f"c{number}" for number, name in enumerate(names)}
         for table, stream in zip(("base", "other"), streams, strict=True):
             self._load(table, _columns(stream, names))
-        self._execute(
+        self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE differing AS SELECT {_listed(fields.values())}, sum(side)::BIGINT AS copies "
             "FROM (SELECT *, -1 AS side FROM base UNION ALL SELECT *, 1 AS side FROM other) "
             "GROUP BY ALL HAVING copies <> 0"
@@ -136,13 +150,7 @@ class RowComparison:
             "FROM differing"
         )
         shown = [
-            tuple(
-                _in_words(fields, row)
-                for row in self._rows(
-                    f"SELECT {_texts(fields.values())} FROM differing WHERE {which} ORDER BY ALL LIMIT {EXAMPLES}"
-                )
-            )
-            for which in ("copies > 0", "copies < 0")
+            self._examples(fields, f"differing WHERE {which} ORDER BY ALL") for which in ("copies > 0", "copies < 0")
         ]
         return RowDiff(int(added), int(removed), None, columns, types, *shown)
 
@@ -151,17 +159,16 @@ class RowComparison:
     ) -> RowDiff:
         """Rows of one key are the same row; of several with one key, the first differing ones are, in their order."""
         keys = {name: fields[name] for name in key}
-        order = ", ".join(keys.values())
-        rest = ", ".join(fields.values())
+        order, rest = _listed(keys.values()), _listed(fields.values())
         for table, which in (("gone", "copies < 0"), ("came", "copies > 0")):
-            self._execute(
+            self._connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE {table} AS "
                 f"SELECT *, row_number() OVER (PARTITION BY {order} ORDER BY {rest}) AS nth "
                 f"FROM (SELECT {rest}, unnest(range(abs(copies))) FROM differing WHERE {which})"
             )
         same_key = " AND ".join(f"g.{each} IS NOT DISTINCT FROM c.{each}" for each in (*keys.values(), "nth"))
         sides = ", ".join(f"g.{each} AS g{each}, c.{each} AS c{each}" for each in fields.values())
-        self._execute(
+        self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE paired AS SELECT {sides}, g.nth IS NULL AS added, c.nth IS NULL AS removed "
             f"FROM gone g FULL JOIN came c ON {same_key}"
         )
@@ -173,18 +180,16 @@ class RowComparison:
         )
         for (name, each), count in zip(values.items(), by_column, strict=True):
             if count:
-                columns[name] = replace(columns[name], changed=count, examples=self._value_changes(keys, each, both))
-        shown = [
-            tuple(
-                _in_words(keys, row)
-                for row in self._rows(
-                    f"SELECT {_texts(f'{side}{each}' for each in keys.values())} FROM paired WHERE {which} "
-                    f"ORDER BY {_listed(f'{side}{each}' for each in keys.values())} LIMIT {EXAMPLES}"
-                )
-            )
-            for side, which in (("c", "added"), ("g", "removed"))
-        ]
+                columns[name] = columns[name]._replace(changed=count, examples=self._value_changes(keys, each, both))
+        shown = []
+        for side, which in (("c", "added"), ("g", "removed")):
+            of_side = {name: f"{side}{each}" for name, each in keys.items()}
+            shown.append(self._examples(of_side, f"paired WHERE {which} ORDER BY {_listed(of_side.values())}"))
         return RowDiff(added, removed, changed, columns, types, *shown)
+
+    def _examples(self, fields: dict[str, str], source: str) -> tuple[str, ...]:
+        rows = self._rows(f"SELECT {_texts(fields.values())} FROM {source} LIMIT {EXAMPLES}")
+        return tuple(_in_words(fields, row) for row in rows)
 
     def _value_changes(self, keys: dict[str, str], column: str, both: str) -> tuple[ValueChange, ...]:
         key = [f"g{each}" for each in keys.values()]
@@ -209,12 +214,9 @@ class RowComparison:
     def _load(self, table: str, stream: pa.RecordBatchReader) -> None:
         self._connection.register("stream", stream)
         try:
-            self._execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM stream")
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM stream")
         finally:
             self._connection.unregister("stream")
-
-    def _execute(self, sql: str) -> None:
-        self._connection.execute(sql)
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql).fetchall()

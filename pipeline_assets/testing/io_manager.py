@@ -30,11 +30,10 @@ def a_partition_comes_back_as_it_was_written(io_manager: dg.IOManager) -> None:
 
 def writing_again_replaces(io_manager: dg.IOManager) -> None:
     """After a retry or a backfill there are the rows of the last write, and only those."""
-    _write(io_manager, {KEYS[0]: _rows(KEYS[0], 3)})
-    _write(io_manager, {KEYS[0]: _rows(KEYS[0], 3)})
-    _expect(io_manager, {KEYS[0]: _rows(KEYS[0], 3)})
-    _write(io_manager, {KEYS[0]: _rows(KEYS[0], 1)})
-    _expect(io_manager, {KEYS[0]: _rows(KEYS[0], 1)})
+    for number in (3, 3, 1):
+        rows = _rows(KEYS[0], number)
+        _write(io_manager, {KEYS[0]: rows})
+        _expect(io_manager, {KEYS[0]: rows})
 
 
 def a_write_touches_only_its_own_partition(io_manager: dg.IOManager) -> None:

@@ -31,8 +31,6 @@ from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.validators import server_time
 
 RetryAfter = Callable[[str, datetime], float | None]
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 30.0
 
 _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
 _MISSING = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
@@ -58,8 +56,8 @@ class HttpClient:
     url: DayUrl
     retry_after: RetryAfter
     token: str | None = field(default=None, repr=False)
-    connect_seconds: float = CONNECT_SECONDS
-    read_seconds: float = READ_SECONDS
+    connect_seconds: float = 10.0
+    read_seconds: float = 30.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _session: requests.Session = field(default_factory=requests.Session, init=False)
 
@@ -149,17 +147,14 @@ class HttpClient:
                 "PIPELINE_LANDING. A day without an answer is not taken for a day without events."
             )
         if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            seconds = self._asked_to_wait(response)
+            # A date to wait for is by the server's clock, so its distance is too.
+            header, now = response.headers.get("Retry-After"), server_time(response.headers) or self.now()
+            seconds = None if header is None else self.retry_after(header, now)
             asked = "" if seconds is None else f" and asked to wait {seconds:g} s"
             return LandingUnavailable(
                 f"{said}{asked}. Nothing of the day was changed; run it again later.", retry_after_seconds=seconds
             )
         return LandingError(f"{said}, which is no landing file. Check PIPELINE_LANDING.")
-
-    def _asked_to_wait(self, response: requests.Response) -> float | None:
-        header = response.headers.get("Retry-After")
-        # A date is by the server's clock, so its distance is too.
-        return None if header is None else self.retry_after(header, server_time(response.headers) or self.now())
 
     def _unanswered(self, day: date, cause: str, error: requests.RequestException) -> PipelineError:
         said = f"{self.about(day)} gave no answer: {cause}"

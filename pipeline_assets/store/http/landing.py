@@ -97,20 +97,12 @@ class HttpLanding:
         return []
 
     def check_complete(self, day: date, files: Sequence[LandingFile]) -> None:
-        """Make sure that the copies are still those that were listed. No server is asked: a copy is one whole answer.
-
-        Raises:
-            LandingInProgress: another process downloaded a newer one meanwhile.
-        """
+        """Make sure that the copies are those that were listed. No server is asked: a copy is one whole answer."""
         if files:
             self._listed(day, files)
 
     def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:
-        """Give what `look` says of the same content, 32 hex digits; of no files, what a folder without files has.
-
-        Raises:
-            LandingInProgress: as `check_complete`.
-        """
+        """Give what `look` says of the same content, 32 hex digits; of no files, what a folder without files has."""
         return self._listed(day, files).fingerprint if files else xxhash.xxh3_128_hexdigest(b"")
 
     def look(self, day: date, before: Look | None = None) -> Look:  # noqa: ARG002 - the headers tell more
@@ -118,9 +110,6 @@ class HttpLanding:
 
         The file is downloaded where they cannot tell: they changed and the length did not, which may be the same file
         delivered again; and each time if the server sends neither ETag, Last-Modified nor checksum.
-
-        Raises:
-            LandingUnavailable, AccessDenied, LandingError: as `files`.
         """
         try:
             return self._looked(day)

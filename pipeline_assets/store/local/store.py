@@ -84,7 +84,6 @@ class LocalStore:
         root: folder, made when it is missing.
         history: how many replaced commits are kept per partition; 0 keeps none.
         lock_wait_seconds: how long a publish waits for another one of the same partition.
-        new_id: names staged files; must not repeat.
         now_ns: the clock, in nanoseconds since 1970.
     """
 
@@ -94,13 +93,11 @@ class LocalStore:
         *,
         history: int = 5,
         lock_wait_seconds: float = LOCK_WAIT_SECONDS,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.root = Path(root)
         self.history_limit = history
         self._lock_wait_seconds = lock_wait_seconds
-        self._new_id = new_id
         self._now_ns = now_ns
 
     @property
@@ -109,13 +106,9 @@ class LocalStore:
         return os.path.realpath(self.root)
 
     def check_writable(self) -> None:
-        """Make the root and write one file there.
-
-        Raises:
-            StorageRefused: the root cannot be made or written.
-        """
+        """Make the root and write one file there."""
         with explained(f"the store {self.root}"):
-            probe = self.root / "_staging" / f"probe-{self._new_id()}"
+            probe = self.root / "_staging" / f"probe-{uuid.uuid4().hex}"
             make_folder(probe.parent)
             probe.touch()
             probe.unlink()
@@ -159,7 +152,7 @@ class LocalStore:
         return found
 
     def head(self, partition: Partition) -> Commit | None:
-        """The current commit, or None before the first one. Reads the file once, for its digest."""
+        """The current commit, or None before the first one. Reads the file, as `open` does."""
         pinned = self.open(partition)
         if pinned is None:
             return None
@@ -171,7 +164,7 @@ class LocalStore:
         return replace(pinned.commit, record=known.current)
 
     def open(self, partition: Partition) -> Pinned | None:
-        """Pin the current commit for reading; None before the first one. The caller closes it."""
+        """Pin the current commit for reading; None before the first one. Reads the file once, for its digest."""
         path = self._path(partition)
         with explained(partition):
             while True:
@@ -190,16 +183,12 @@ class LocalStore:
 
     @contextmanager
     def stage(self, partition: Partition) -> Iterator[StagedFile]:
-        """Give a new file to write the partition's next commit into. On leaving, what was not published is dropped.
-
-        Raises:
-            StorageFull, StorageRefused: the file system's answer.
-        """
+        """Give a new file, locked, to write the partition's next commit into."""
         check_table(partition.table)
         folder = self.root / "_staging" / partition.table
         with explained(partition):
             make_folder(folder)
-            path, lock = self._create_locked(folder, partition.key)
+            path, lock = _create_locked(folder, partition.key)
         try:
             yield StagedFile(partition, path)
         finally:
@@ -208,14 +197,7 @@ class LocalStore:
             lock.close()
 
     def publish(self, staged: Staged, record: Record, *, seen: Seen) -> Published:
-        """Make the staged file the head if that is still the one seen: compare, archive, replace, prune, in this order.
-
-        A head that already holds the same bytes is left untouched, mtime included.
-
-        Raises:
-            PartitionConflict: the head is neither the one seen nor the same bytes. Nothing was changed.
-            StoreBusy: another process holds the partition's lock.
-        """
+        """Make the staged file the head. One that already holds the same bytes is left untouched, mtime included."""
         assert isinstance(staged, StagedFile)  # noqa: S101 - nobody publishes with one store what another staged
         partition, target = staged.partition, self._path(staged.partition)
         with explained(partition):
@@ -243,12 +225,7 @@ class LocalStore:
         ]
 
     def restore(self, partition: Partition, digest: str) -> Published:
-        """Publish a kept commit again. The head it replaces is archived like any other.
-
-        Raises:
-            PartitionMissing: no kept commit has this digest.
-            PartitionConflict: somebody published meanwhile.
-        """
+        """Publish a copy of a kept commit."""
         seen = self.look([partition])[partition]
         known = {commit.digest: commit for commit in self.history(partition)}
         if digest not in known:
@@ -261,7 +238,7 @@ class LocalStore:
             return self.publish(staged, known[digest].record or Record(), seen=seen)
 
     def sweep(self, table: str) -> list[str]:
-        """Delete staged files of the table whose writers are dead; name them. A file in use is never touched."""
+        """Delete the staged files of the table that nobody has locked, and name them."""
         check_table(table)
         swept = []
         with explained(f"staged files of {table}"):
@@ -277,11 +254,7 @@ class LocalStore:
         return swept
 
     def write_page(self, name: str, day: date, page: str) -> str:
-        """Put a page in the place of the one before it, if there is one. A reader sees one of them whole.
-
-        Raises:
-            StorageFull, StorageRefused: the file system's answer. The page before stays.
-        """
+        """Put a page in the place of the one before it, whole; on an error that one stays."""
         target = self.root / PAGES / page_path(name, day)
         with explained(f"the page {name} of {day}"):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -293,16 +266,6 @@ class LocalStore:
 
     def _history_folder(self, partition: Partition) -> Path:
         return self.root / "_history" / hive_path(partition)
-
-    def _create_locked(self, folder: Path, day: date) -> tuple[Path, BinaryIO]:
-        while True:
-            # Another name each time: a sweep that still has the last one open would delete its successor.
-            path = folder / f"{day.isoformat()}.{self._new_id()}.parquet"
-            file = path.open("xb")
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if stat_of(path) is not None:
-                return path, file
-            file.close()  # swept in the instant between its making and its locking
 
     @contextmanager
     def _locked(self, partition: Partition) -> Iterator[None]:
@@ -374,6 +337,17 @@ class LocalStore:
         fsync(folder)
         if folder != self.root:
             self._fsync_up_from(folder.parent)
+
+
+def _create_locked(folder: Path, day: date) -> tuple[Path, BinaryIO]:
+    while True:
+        # Another name each time: a sweep that still has the last one open would delete its successor.
+        path = folder / f"{day.isoformat()}.{uuid.uuid4().hex}.parquet"
+        file = path.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if stat_of(path) is not None:
+            return path, file
+        file.close()  # swept in the instant between its making and its locking
 
 
 def _version(stat: os.stat_result) -> Version:
