@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,9 @@ def warnings_of(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def records_of(instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]) -> dict[date, dict[str, Any]]:
-    """The newest record of each day as values by metadata key, with the id of the run that wrote it."""
+    """The newest record of each day, ascending, as values by metadata key, with the id of the run that wrote it."""
     return {
         day: {**{name: value.value for name, value in made.metadata.items()}, "run": record.run_id}
-        for day, record in newest_records(instance, key, days)
+        for day, record in sorted(newest_records(instance, key, days), key=itemgetter(0))
         if (made := record.asset_materialization) is not None
     }
