@@ -28,10 +28,8 @@ from pydantic import (
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.symptoms import retry_after_seconds
-from pipeline_assets.store import Store, open_store
+from pipeline_assets.store import Landing, Store, open_landing, open_store
 from pipeline_assets.store.http.day_url import DayUrl, without_secrets
-from pipeline_assets.store.http.landing import open_landing
-from pipeline_assets.store.landing import Landing
 
 PREFIX = "PIPELINE_"
 _COMING = ("POSTGRES_URL", "SLOT", "S3_ENDPOINT_URL")

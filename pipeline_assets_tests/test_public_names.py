@@ -57,6 +57,15 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert told.stdout.split() == []
 
 
+def test_loading_the_definitions_imports_nothing_that_only_some_runs_need() -> None:
+    code = (
+        "import sys, dagster; before = set(sys.modules); import pipeline_assets.definitions;"
+        "print(*{'requests', 'urllib3', 'sqlalchemy', 'pandas'} & (set(sys.modules) - before))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
+
+
 def test_public_names_have_their_types() -> None:
     """`make lint` checks what stands here; a name that mypy took for anything would fail it."""
     assert_type(by("06:00"), due.Due)

@@ -25,6 +25,9 @@ import xxhash
 from pipeline_assets.errors import LandingError, LandingInProgress
 from pipeline_assets.store.files import day_of
 
+RetryAfter = Callable[[str, datetime], float | None]
+"""Seconds that a Retry-After header asks for at a given time; None if it cannot be read."""
+
 MAGIC_BYTES = 4
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _HIDDEN = re.compile(r"[._].*|.*\.(tmp|temp|part|partial|inprogress|filepart|crdownload)|.*~", re.IGNORECASE)

@@ -8,12 +8,13 @@ a table that was wiped, and an event that does not look as expected are read thr
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 from pydantic_core import from_json
 
-from pipeline_assets.orchestration.history.sql_rows import Connect, Rows
+if TYPE_CHECKING:  # whoever only loads the definitions is spared SQLAlchemy
+    from pipeline_assets.orchestration.history.sql_rows import Connect, Rows
 
 PAGE = 500
 """Events of some 5 kB; and SQLite takes some thousand values in one statement."""
@@ -129,13 +130,13 @@ def of_record(record: dg.EventLogRecord) -> LoggedMaterialization:
     )
 
 
-def _connect(instance: dg.DagsterInstance) -> Connect | None:
+def _connect(instance: dg.DagsterInstance) -> "Connect | None":
     # Without underscore, though no part of the documented API: the way to the rows of every storage in SQL.
     connect: Connect | None = getattr(instance.event_log_storage, "index_connection", None)
     return connect
 
 
-def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: Rows) -> Iterator[LoggedMaterialization]:
+def _read(instance: dg.DagsterInstance, key: dg.AssetKey, rows: "Rows") -> Iterator[LoggedMaterialization]:
     strange = []
     for storage_id, event, _ in rows:
         try:

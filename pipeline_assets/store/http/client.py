@@ -29,8 +29,7 @@ from pipeline_assets.errors import (
 )
 from pipeline_assets.store.http.day_url import DayUrl
 from pipeline_assets.store.http.validators import server_time
-
-RetryAfter = Callable[[str, datetime], float | None]
+from pipeline_assets.store.landing import RetryAfter
 
 _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
 _MISSING = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}

@@ -16,11 +16,10 @@ import xxhash
 
 from pipeline_assets.errors import LandingInProgress, LandingMissing
 from pipeline_assets.store.http.cache import Copy, DayCache, fingerprint_of
-from pipeline_assets.store.http.client import HttpClient, RetryAfter
-from pipeline_assets.store.http.day_url import DayUrl
+from pipeline_assets.store.http.client import HttpClient
 from pipeline_assets.store.http.download import bring_up_to_date
 from pipeline_assets.store.http.validators import Validators
-from pipeline_assets.store.landing import Landing, LandingFile, LandingZone, LastChange, Look, opener_of
+from pipeline_assets.store.landing import LandingFile, LastChange, Look, opener_of
 
 RESUMES = 5
 """Enough for a bad line; a server that cuts off more often has a trouble that waiting mends better."""
@@ -163,21 +162,6 @@ class HttpLanding:
 
     def _day_cache(self, day: date) -> DayCache:
         return DayCache(self._cache / f"dt={day.isoformat()}", self._url.file_name(day))
-
-
-def open_landing(landing: Path | str, *, cache: Path, token: str | None, retry_after: RetryAfter) -> Landing:
-    """Open the landing zone that a setting names: a folder, or the template of a URL.
-
-    Args:
-        landing: a path is a folder, text is a template.
-        cache: see `HttpLanding`; token and retry_after: see `HttpClient`. A folder needs none of them.
-
-    Raises:
-        SettingsError: the template cannot be used.
-    """
-    if isinstance(landing, Path):
-        return LandingZone(landing)
-    return HttpLanding(HttpClient(DayUrl(landing), retry_after, token), cache=cache)
 
 
 def _said(response: requests.Response, copy: Copy | None) -> Validators:

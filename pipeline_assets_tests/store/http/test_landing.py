@@ -16,7 +16,8 @@ import pytest
 
 from pipeline_assets.errors import LandingInProgress, LandingMissing, LandingUnavailable, SettingsError
 from pipeline_assets.rules.symptoms import retry_after_seconds
-from pipeline_assets.store.http.landing import HttpLanding, open_landing
+from pipeline_assets.store import open_landing
+from pipeline_assets.store.http.landing import HttpLanding
 from pipeline_assets.store.landing import LandingZone, Look
 from pipeline_assets_tests.store.http_zone import (
     BODY,
