@@ -57,14 +57,25 @@ class Daemon:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """While this lasts it does nothing: what is looked at meanwhile stays as it is, but for the runs."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        """While this lasts it does nothing: what is looked at meanwhile stays as it is, but for the runs.
+
+        It is not stopped in the middle of writing to a database: others would find that one locked.
+        """
         try:
+            wait_until(self._stops_without_a_lock, what="a moment at which the daemon writes nothing")
             yield
         finally:
             if self._process is not None:
                 self._process.send_signal(signal.SIGCONT)
+
+    def _stops_without_a_lock(self) -> bool:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
+        if self._process.pid not in _writers():
+            return True
+        self._process.send_signal(signal.SIGCONT)
+        return False
 
     def kill(self) -> None:
         """SIGKILL, its code servers with it. The runs that these started are processes of their own, and live on."""
@@ -167,6 +178,13 @@ def wait_until(done: Callable[[], Any], *, what: str, patience_seconds: float = 
             return found
         time.sleep(0.5)
     raise TimeoutError(f"waited {patience_seconds} s for {what}")
+
+
+def _writers() -> set[int]:
+    """Processes that hold a lock with which SQLite writes, or nobody where there is no /proc."""
+    table = Path("/proc/locks")
+    held = [line.split() for line in table.read_text().splitlines()] if table.exists() else []
+    return {int(pid) for _, kind, _, mode, pid, *_ in held if (kind, mode) == ("POSIX", "WRITE")}
 
 
 def _started(command: list[str], home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -154,11 +154,8 @@ def was_killed_in_the_middle_of_day(number: int, watch: Watch) -> bool:
     if not any(day == number for _, day in asked_for(watch.runs(dg.DagsterRunStatus.STARTED))):
         return False
     daemon = watch.server.daemon
-    with daemon.frozen(), closing(sqlite3.connect(daemon.home / ".data/dagster/history/runs.db", timeout=0)) as runs:
-        try:
-            launched = runs.execute("SELECT run_id FROM runs WHERE status = 'STARTING'").fetchall()
-        except sqlite3.OperationalError:  # it was frozen while it writes, and nobody can read
-            return False
+    with daemon.frozen(), closing(sqlite3.connect(daemon.home / ".data/dagster/history/runs.db")) as runs:
+        launched = runs.execute("SELECT run_id FROM runs WHERE status = 'STARTING'").fetchall()
         if not all(watch.has_process(run_id) for (run_id,) in launched):
             return False
         daemon.kill()

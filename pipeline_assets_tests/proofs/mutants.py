@@ -161,7 +161,7 @@ SUBJECT = Subject(
     "notice at least four in five.",
     cases,
     prove,
-    sampled=10,
+    sampled=6,
     tolerated="survived",
     tolerated_share=0.2,
 )

@@ -89,6 +89,6 @@ SUBJECT = Subject(
     "told, and no update is lost.",
     cases,
     prove,
-    sampled=40,
+    sampled=20,
     seeded=True,
 )

@@ -13,10 +13,22 @@ from multiprocessing.context import BaseContext
 IMPORTED = [
     "dagster._grpc.server",
     "dagster._core.execution.api",
+    "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.instance.runs.run_domain",
+    "dagster._core.launcher.default_run_launcher",
+    "dagster._core.run_coordinator.queued_run_coordinator",
+    "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.storage.sqlite_storage",
+    "upath.implementations.local",
     "pandas",
+    "pyarrow.pandas_compat",
     "duckdb",
-    "pipeline_assets.orchestration",
     "pipeline_assets.assets.pipeline",
+    "pipeline_assets.orchestration.alerts.sensor",
+    "pipeline_assets.orchestration.backfill.safety_net",
+    "pipeline_assets.orchestration.changes.upstream_sensor",
+    "pipeline_assets.orchestration.sla.sensor",
 ]
 """Not the definitions: each run loads its own, of the settings and files that there are then."""
 
