@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -209,9 +209,12 @@ class LocalStore:
                 self._fsync_up_from(target.parent)
                 commit = _commit(partition, target, target.stat(), digest)
                 record = replace(record, unchanged=unchanged, recorded_at=_utc(now_ns))
-                commit = replace(commit, record=self._keep_record(commit, record))
+                replaced = self._kept_files(partition)
+                kept = {path.stem for path, _ in replaced[: self.history_limit]}
+                commit = replace(commit, record=self._keep_record(commit, record, kept))
                 # Last: a publish that does not come this far has cost no commit that was kept.
-                self._prune(partition)
+                for path, _ in replaced[self.history_limit :]:
+                    path.unlink(missing_ok=True)
         return Published(commit, unchanged)
 
     def history(self, partition: Partition) -> list[Commit]:
@@ -309,21 +312,15 @@ class LocalStore:
             os.utime(kept, ns=(current.st_mtime_ns, current.st_mtime_ns))
         fsync(folder)
 
-    def _keep_record(self, commit: Commit, record: Record) -> Record:
-        """Write the record of the head, with what the store knows better; and those of the commits that are kept."""
+    def _keep_record(self, commit: Commit, record: Record, kept: Collection[str]) -> Record:
+        """Write the record of the head, with what the store knows better; and those of the digests that are kept."""
         record = replace(record, digest=commit.digest, size_bytes=commit.size_bytes)
         known = read_records(self.root, commit.partition)
-        if known is None:
-            records = PartitionRecords(commit.version, record)
-        else:
-            kept = {path.stem for path, _ in self._kept_files(commit.partition)[: self.history_limit]}
+        records = PartitionRecords(commit.version, record)
+        if known is not None:
             records = known.followed_by(commit.version, record, kept=kept)
         write_records(self.root, commit.partition, records)
         return record
-
-    def _prune(self, partition: Partition) -> None:
-        for path, _ in self._kept_files(partition)[self.history_limit :]:
-            path.unlink(missing_ok=True)
 
     def _kept_files(self, partition: Partition) -> list[tuple[Path, os.stat_result]]:
         """Files of the commits that were replaced, the newest first."""
