@@ -155,5 +155,5 @@ SUBJECT = Subject(
     "the same command again ends in the files of a run that nothing disturbed.",
     cases,
     prove,
-    sampled=120,
+    sampled=240,
 )

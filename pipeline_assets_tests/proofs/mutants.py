@@ -161,7 +161,7 @@ SUBJECT = Subject(
     "notice at least four in five.",
     cases,
     prove,
-    sampled=6,
+    sampled=10,
     tolerated="survived",
     tolerated_share=0.2,
 )

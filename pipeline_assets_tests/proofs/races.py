@@ -89,6 +89,6 @@ SUBJECT = Subject(
     "told, and no update is lost.",
     cases,
     prove,
-    sampled=20,
+    sampled=40,
     seeded=True,
 )
