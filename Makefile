@@ -9,6 +9,9 @@ READY := .venv/.installed
 # Tests of servers wait for a daemon's next round for a good part of their time: two more at once than there are cores.
 SERVED_BY = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
+# Tests that share a server go to one worker; the longest are begun first, as conftest.py has sorted them.
+DEALT := --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: run test test-all fuzz proof dev lint bench lock clean help
 
@@ -20,10 +23,10 @@ run: $(READY) ## make 60 days of demo data and run the pipeline over them
 	@$(BIN)/pipeline run
 
 test: $(READY) ## run the quick tests, some minutes (ARGS="-k retry" chooses)
-	@$(BIN)/pytest -n auto --dist loadgroup -m "$(QUICK)" $(ARGS)
+	@$(BIN)/pytest -n auto $(DEALT) -m "$(QUICK)" $(ARGS)
 
 test-all: $(READY) ## run all tests: servers, browser, kills; properties with five times the examples
-	@$(BIN)/pytest -n $(SERVED_BY) --dist loadgroup --hypothesis-profile ci $(ARGS)
+	@$(BIN)/pytest -n $(SERVED_BY) $(DEALT) --hypothesis-profile ci $(ARGS)
 
 fuzz: $(READY) ## try the properties with random examples (ARGS="--minutes 10"; --help tells more)
 	@$(BIN)/python -m pipeline_assets_tests.fuzz $(ARGS)

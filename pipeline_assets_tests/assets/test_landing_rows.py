@@ -304,10 +304,11 @@ def test_parquet_is_told_by_content_whatever_the_name(tmp_path: Path, name: str)
 
 
 def workbook() -> bytes:
+    """The same at any time: all workers of pytest must call a test by the same name."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/workbook.xml", "<workbook/>")
+        archive.writestr(zipfile.ZipInfo("[Content_Types].xml"), "<Types/>")
+        archive.writestr(zipfile.ZipInfo("xl/workbook.xml"), "<workbook/>")
     return packed.getvalue()
 
 

@@ -126,7 +126,7 @@ def retail_totals(landing: Path) -> dict[date, Totals]:
     return found
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow(100)
 def test_every_day_of_online_retail_in_one_range_run_is_what_csv_and_decimal_say(
     unpacked: Callable[[str, str], Path], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -44,3 +44,12 @@ class Subject:
         cases = self.cases()
         number = min(self.sampled, len(cases))
         return [cases[index * len(cases) // number] for index in range(number)]
+
+    def samples(self) -> dict[str, list[Case]]:
+        """The sample by the first part of its cases, each to be judged alone; all as one where a share is tolerated."""
+        if self.tolerated is not None:
+            return {"all": self.sample()}
+        found: dict[str, list[Case]] = {}
+        for case in self.sample():
+            found.setdefault(case[0], []).append(case)
+        return found
