@@ -76,7 +76,7 @@ class RunView:
             console.print(f"{event.table}: {len(finished)} days, {rows:,} rows, {seconds:.1f} s")
 
     def summary(self) -> Table:
-        """The closing table."""
+        """Sum up the run, a row per table."""
         names = ["table", "days", "rows in", "kept", "duplicates", "rejected", "unchanged", "seconds"]
         if any_failed := self._failed.total() > 0:
             names.append("failed")

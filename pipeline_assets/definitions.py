@@ -18,7 +18,7 @@ from pipeline_assets.orchestration.alerts.webhook import Links, Webhook
 from pipeline_assets.orchestration.backfill.safety_net import safety_net
 from pipeline_assets.orchestration.changes.landing_sensor import landing_sensor, rescan_job
 from pipeline_assets.orchestration.changes.upstream_sensor import upstream_sensor
-from pipeline_assets.orchestration.sla.on_time import on_time_check
+from pipeline_assets.orchestration.sla.on_time_check import on_time_check
 from pipeline_assets.orchestration.sla.sensor import sla_sensor
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.store.landing import Landing

@@ -158,7 +158,7 @@ class Settings(BaseModel):
         return self.start
 
     def open_landing(self) -> Landing:
-        """The landing zone.
+        """Open the landing zone.
 
         Raises:
             SettingsError: the template of its URL cannot be used.
@@ -172,7 +172,7 @@ class Settings(BaseModel):
         )
 
     def open_store(self) -> Store:
-        """The lake."""
+        """Open the lake."""
         return open_store(self.store, history=self.history)
 
     def today(self, now: Callable[[], datetime] | None = None) -> date:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline_assets import Accounting, Column, Contract, Finding, Result, check
 from pipeline_assets.assets.source.landing_rows import columns_of, read_rows
-from pipeline_assets.assets.source.records import FILE, LINE, TEXT, Malformed
+from pipeline_assets.assets.source.records import FILE, LINE, TEXT, MalformedRecord
 from pipeline_assets.assets.source.select import Source
 from pipeline_assets.errors import LandingError
 from pipeline_assets.store.landing import Landing, LandingFile
@@ -127,7 +127,7 @@ def _with_columns(rows: pa.Table, wanted: Sequence[str]) -> pa.Table:
     return rows
 
 
-def _rejected(judged: pa.Table, malformed: Sequence[Malformed], file: LandingFile) -> pa.Table:
+def _rejected(judged: pa.Table, malformed: Sequence[MalformedRecord], file: LandingFile) -> pa.Table:
     """Rejected rows of a batch in the order of their lines."""
     broken = judged.filter(pc.is_valid(judged["rule"])).select([FILE, LINE, "rule", "reason", TEXT])
     columns = REJECTED_EVENTS.schema.names

@@ -17,7 +17,7 @@ from pipeline_assets.report import lake_diff as words
 from pipeline_assets.report.lake_diff import lake_diff_markdown
 from pipeline_assets.report.lake_diff_json import lake_diff_json
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.compare import TableDiff, compare_lakes, open_lake
+from pipeline_assets.store.comparison import TableDiff, compare_lakes, open_lake
 
 
 @click.command()
@@ -88,5 +88,5 @@ def show_diff(base: Path, other: Path, tables: Sequence[TableDiff], tolerance: T
             console.print(f"{each.table}: {' '.join(sentences)}", markup=False)
         if values.rows:
             console.print(grid(values.names, values.rows), markup=False)
-    for sentence in words.verdict(tables, tolerance):
+    for sentence in words.conclusion(tables, tolerance):
         console.print(sentence, markup=False)

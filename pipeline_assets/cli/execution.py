@@ -26,7 +26,7 @@ def end_carrying_out(project: Project, backfill: Backfill, form: str) -> None:
     """Do what is left of it, tell how it ended, and end with that status.
 
     Raises:
-        SettingsError, PlanOutdated, WorkerDied: as `Backfills.carry_out`.
+        BackfillHeld, DagsterRefused, NoAnswer, PlanOutdated, WatchLost, WorkerDied: as `Backfills.carry_out`.
     """
     began = time.monotonic()
     stopped = _is_stopped(project, backfill, form)

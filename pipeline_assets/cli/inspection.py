@@ -10,7 +10,7 @@ from pipeline_assets.cli.options import DAY
 from pipeline_assets.cli.project import key_named, load_project, opened_instance
 from pipeline_assets.console import console, grid
 from pipeline_assets.errors import PartitionMissing
-from pipeline_assets.orchestration.changes.why import explain
+from pipeline_assets.orchestration.changes.explanation import explain
 from pipeline_assets.orchestration.process import records_of
 from pipeline_assets.partition import Partition
 from pipeline_assets.store import Store

@@ -1,7 +1,7 @@
 """The group of commands, and how each ends.
 
-Exit status: 0 done; 1 days failed, or more differs than `diff` may find; 2 a setting, an option or the landing zone is
-wrong; 3 a plan is outdated; 130 interrupted.
+Exit status: 0 done; 1 days failed, more differs than `diff` may find, or the same command may do it later; 2 a setting,
+an option or the landing zone is wrong, and must be changed first; 3 a plan is outdated; 130 interrupted.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from pipeline_assets.errors import PipelineError, PlanOutdated, WorkerDied
+from pipeline_assets.errors import MayPass, PipelineError, PlanOutdated, Unknown
 
 EXIT_FAILED, EXIT_WRONG, EXIT_OUTDATED, EXIT_INTERRUPTED = 1, 2, 3, 130
 COMMANDS = {
@@ -84,7 +84,7 @@ def main() -> None:
         sys.exit(EXIT_OUTDATED)
     except PipelineError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_FAILED if isinstance(error, WorkerDied) else EXIT_WRONG)
+        sys.exit(EXIT_FAILED if isinstance(error, (MayPass, Unknown)) else EXIT_WRONG)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
             "interrupted: the days that were committed stand and are recorded; the same command goes on.", err=True

@@ -96,7 +96,7 @@ def _mode(asked: Mapping[str, Any]) -> Mode:
 
 
 def _tables(project: Project, select: str | None) -> tuple[str, ...]:
-    """Leading ones, upstream first."""
+    """Choose leading tables, upstream first."""
     graph = project.backfills.graph
     daily = [table for table in graph.tables if table not in graph.sources]
     if select is not None and not select.strip():

@@ -92,7 +92,7 @@ def sla_range_of(settings: Settings, first: datetime | None, last: datetime | No
     """The asked days; what is not asked for is thirty days that end yesterday, or as many as there are.
 
     Raises:
-        SettingsError: backwards, before the first day, or not over yet.
+        UsageError: backwards, before the first day, or not over yet.
     """
     today = settings.today()
     end = last.date() if last else today - timedelta(days=1)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pipeline_assets.partition import ranges_of, span_in_words
 from pipeline_assets.report.words import NONE, count, share
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.compare import ColumnTally, DayState, TableDiff
+from pipeline_assets.store.comparison import ColumnTally, DayState, TableDiff
 
 STRETCHES = 4
 """Of days that are listed; the others are counted."""
@@ -41,7 +41,7 @@ def headline(tables: Sequence[TableDiff]) -> str:
     return f"{differing} of {count(len(tables), 'table')} {'differs' if differing == 1 else 'differ'}, {span}."
 
 
-def verdict(tables: Sequence[TableDiff], tolerance: Tolerance) -> list[str]:
+def conclusion(tables: Sequence[TableDiff], tolerance: Tolerance) -> list[str]:
     """What is beyond the tolerance, a sentence a table; or that nothing is. Nothing if nothing can be."""
     if tolerance.is_open:
         return []
@@ -117,7 +117,7 @@ def values(table: TableDiff) -> Table:
 def lake_diff_markdown(base: str, other: str, tables: Sequence[TableDiff], tolerance: Tolerance) -> str:
     """The comparison as Markdown, as GitHub shows it in a job's summary."""
     lines = [f"### {_plain(headline(tables))}", "", f"Base: {_plain(base)}  ", f"Other: {_plain(other)}", ""]
-    for sentence in verdict(tables, tolerance):
+    for sentence in conclusion(tables, tolerance):
         lines += [f"**{_plain(sentence)}**", ""]
     lines += _grid(overview(tables))
     for each in tables:

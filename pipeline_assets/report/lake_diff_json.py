@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.compare import ColumnTally, TableDiff
+from pipeline_assets.store.comparison import ColumnTally, TableDiff
 
 
 def lake_diff_json(base: str, other: str, tables: Sequence[TableDiff], tolerance: Tolerance) -> str:

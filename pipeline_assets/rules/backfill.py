@@ -272,7 +272,7 @@ class _Planner:
         return [day for begin, end in self.ask.days for day in days_between(max(begin, first), min(end, last))]
 
     def _asked(self, partition: Partition, watermark: date | None) -> Entry | None:
-        """The verdict on a partition that is asked for; None if the mode does not look for it."""
+        """Decide about a partition that is asked for; None if the mode does not look for it."""
         mode = self.ask.mode
         by_name = mode in (Mode.FULL, Mode.SELECTIVE) or (
             mode is Mode.INCREMENTAL and watermark is not None and partition.day >= watermark

@@ -34,7 +34,7 @@ def code_version(function: Callable[..., object], *more: object) -> str:
     digest = hashlib.sha256()
     for part in (function, *more):
         is_code = part is function or isinstance(part, type | FunctionType)
-        for text in _Following().code_of(part) if is_code else [repr(part)]:
+        for text in _Walk().code_of(part) if is_code else [repr(part)]:
             digest.update(text.encode())
             digest.update(b"\1")
         digest.update(b"\0")
@@ -47,7 +47,7 @@ class _Jump(NamedTuple):
     offset: int
 
 
-class _Following:
+class _Walk:
     """One walk from a function over all that it uses, each once."""
 
     def __init__(self) -> None:

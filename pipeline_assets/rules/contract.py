@@ -124,7 +124,7 @@ class Audit:
         return batch
 
     def close(self) -> None:
-        """Give the verdict on all rows that passed by.
+        """Check what only all rows together show.
 
         Raises:
             PartitionMismatch: rows belong to another day. ContractBroken: anything else the contract forbids.

@@ -49,7 +49,7 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _PlanJson:
     ask: Ask
     counts: Mapping[Action, int]
     tables: Mapping[str, _Step]
@@ -111,13 +111,13 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         for lead in plan.order
     }
     counts = {action: len(plan.partitions(action)) for action in Action}
-    said = _Said(plan.ask, counts, steps, plan.progressed, plan.heads)
-    values: dict[str, Any] = codec(_Said).dump_python(said, mode="json")
+    said = _PlanJson(plan.ask, counts, steps, plan.progressed, plan.heads)
+    values: dict[str, Any] = codec(_PlanJson).dump_python(said, mode="json")
     return values
 
 
 def _of_json(values: Mapping[str, Any]) -> Plan:
-    said = codec(_Said).validate_python(values)
+    said = codec(_PlanJson).validate_python(values)
     return Plan(
         said.ask,
         tuple(said.tables),

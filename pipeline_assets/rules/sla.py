@@ -35,7 +35,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One partition that has a deadline, held against it. Times are UTC."""
+    """One partition that has a deadline, and how it kept it. Times are UTC."""
 
     table: str
     day: date

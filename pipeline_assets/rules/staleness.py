@@ -1,7 +1,7 @@
 """Whether a partition must be computed again: its record says what it was made from, the heads say what there is now.
 
 Nothing here counts changes. A partition is judged by comparing, so a change that came twice, in the middle of a run, or
-while nobody looked leads to the same verdict as one that came once.
+while nobody looked leads to the same answer as one that came once.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """The verdict on one partition.
+    """Says whether one partition must be computed again, and why.
 
     Args:
         want: names the inputs that it should be made from.
@@ -202,7 +202,7 @@ def _upstream(
     for name, window in reads:
         asked.setdefault(name, set()).update(each for day in days for each in window.upstream_of(day))
     found = {name: dict(lookup.records(name, each)) for name, each in asked.items()}
-    # A record that does not say what was read is held against the time of the change, which a rewrite hides.
+    # A record that does not say what was read is compared with the time of the change, which a rewrite hides.
     hidden = {
         Partition(name, each)
         for name, window in reads
@@ -223,7 +223,7 @@ def _staleness_of(
     upstream: Mapping[str, Mapping[date, Record]],
     last_attempt: LastAttempt | None,
 ) -> Staleness:
-    """The verdict on a partition that is neither running nor held, from its own record and those that it reads."""
+    """Compare a partition that is neither running nor held with the records of what it reads."""
     reads, first_day = graph.reads(partition.table), graph.first_days[partition.table]
     absent = [Partition(name, partition.day) for name, _ in reads if partition.day not in upstream[name]]
     if absent:

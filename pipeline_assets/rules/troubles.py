@@ -76,7 +76,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Settlement:
     """What is to be told now, the troubles that go on, and what was decided without telling anybody."""
 
     messages: Sequence[Alert]
@@ -125,7 +125,7 @@ def mended(trouble: Trouble, commits: Mapping[date, datetime]) -> Trouble:
     return replace(trouble, open_days=left, fresh=fresh, untold=trouble.untold if fresh else 0)
 
 
-def settle(troubles: Mapping[str, Trouble], *, now: datetime, busy: Collection[str]) -> Settled:
+def settle(troubles: Mapping[str, Trouble], *, now: datetime, busy: Collection[str]) -> Settlement:
     """Tell what has to be told, and forget what is over; `busy` are tables with runs that are queued or under way."""
     messages: list[Alert] = []
     left: dict[str, Trouble] = {}
@@ -152,7 +152,7 @@ def settle(troubles: Mapping[str, Trouble], *, now: datetime, busy: Collection[s
             unsaid.append(f"{trouble.alert.title}: forgotten; {what}")
         else:
             left[cause] = trouble
-    return Settled(messages, left, unsaid)
+    return Settlement(messages, left, unsaid)
 
 
 def _is_due(trouble: Trouble, now: datetime, *, is_busy: bool) -> bool:

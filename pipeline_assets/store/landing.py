@@ -114,7 +114,7 @@ class Landing(Protocol):
         """Raise LandingInProgress unless the files are still those that were listed, and nobody writes them."""
 
     def fingerprint(self, day: date, files: Sequence[LandingFile]) -> str:
-        """Of names and content: equal for a redelivery of the same, another one for anything else."""
+        """Hash names and content: equal for a redelivery of the same, another one for anything else."""
 
     def look(self, day: date, before: Look | None = None) -> Look:
         """Whether the day changed since the look `before`; content is read again only where its stamp changed."""

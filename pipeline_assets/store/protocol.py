@@ -34,7 +34,7 @@ class Head(NamedTuple):
     version: Version
     size_bytes: int
     published_at: datetime
-    """UTC."""
+    """When it became the head, in UTC."""
 
 
 class Seen(NamedTuple):
@@ -54,7 +54,7 @@ class Commit:
     """xxh3_128 of the file's bytes, 32 hex digits."""
     size_bytes: int
     published_at: datetime
-    """UTC."""
+    """When it became the head, in UTC."""
     uri: str
     record: Record | None = field(default=None, compare=False)
     """How it was made; None if no record speaks of this commit, or if it was not asked for."""

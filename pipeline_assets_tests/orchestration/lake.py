@@ -15,7 +15,7 @@ import pytest
 
 from pipeline_assets.orchestration import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
-from pipeline_assets.orchestration.retry.step import Retrying
+from pipeline_assets.orchestration.retry.step import RetryRules
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.rules.contract import Column, Contract
@@ -43,8 +43,8 @@ HASTY = tuple(
 class Impatient(ParquetIOManager):
     """Waits as the table says, only shorter, and the full backoff every time."""
 
-    def retrying(self) -> Retrying:
-        return Retrying(HASTY, jitter=lambda: 1.0)
+    def retrying(self) -> RetryRules:
+        return RetryRules(HASTY, jitter=lambda: 1.0)
 
 
 def day(number: int) -> date:

@@ -18,7 +18,7 @@ import dagster as dg
 from dagster._core.events import StepMaterializationData
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 
-from pipeline_assets.orchestration.changes.upstream_sensor import Tick, UpstreamCursor
+from pipeline_assets.orchestration.changes.upstream_sensor import UpstreamCursor, UpstreamTick
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import RecordedFailure as Judged
 from pipeline_assets.orchestration.history.failures import failure_metadata
@@ -274,7 +274,7 @@ class World:
         """One evaluation of the sensor, as the code server does it; nothing comes of it yet."""
         event_log = EventLog(self.instance, self.graph)
         log = logging.getLogger("world")
-        return Tick(event_log, None, UpstreamCursor.of_cursor(cursor), self.last_days, self.now, log).run()
+        return UpstreamTick(event_log, None, UpstreamCursor.of_cursor(cursor), self.last_days, self.now, log).run()
 
     def tick(self, *, stores_cursor: bool = True, submits: int | None = None) -> list[Attempt]:
         """Evaluate, store the cursor, submit the runs that were requested. A daemon that is killed does less."""

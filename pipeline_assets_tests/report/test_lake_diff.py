@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline_assets.report.lake_diff import explanation, headline, lake_diff_markdown, overview, values, verdict
+from pipeline_assets.report.lake_diff import conclusion, explanation, headline, lake_diff_markdown, overview, values
 from pipeline_assets.report.lake_diff_json import lake_diff_json
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.compare import DayState, TableDiff
+from pipeline_assets.store.comparison import DayState, TableDiff
 from pipeline_assets.store.row_diff import ColumnDiff, RowDiff, Total, TypeChange, ValueChange
 
 FIRST = date(2026, 3, 1)
@@ -137,8 +137,8 @@ def test_changes_of_the_schema_and_other_bytes_are_told() -> None:
         ),
     ],
 )
-def test_the_verdict_names_what_is_beyond_the_threshold(tolerance: Tolerance, said: list[str]) -> None:
-    assert verdict([sales(), equal()], tolerance) == said
+def test_the_conclusion_names_what_is_beyond_the_threshold(tolerance: Tolerance, said: list[str]) -> None:
+    assert conclusion([sales(), equal()], tolerance) == said
 
 
 def test_markdown_has_a_table_of_tables_and_one_of_values() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.errors import StorageRefused
-from pipeline_assets.store.compare import open_lake
+from pipeline_assets.store.comparison import open_lake
 from pipeline_assets.store.files import day_of, locked, names_in, replace_file
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.support.commits import SALES, commit_rows, publish_table

@@ -7,7 +7,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from pipeline_assets.assets.source.records import Malformed, RowBatch, batches, decoded, distinct
+from pipeline_assets.assets.source.records import MalformedRecord, RowBatch, batches, decoded, distinct
 from pipeline_assets.errors import LandingError
 from pipeline_assets.store.landing import LandingFile
 
@@ -62,10 +62,10 @@ class _Lines:
         self.line += len(self.record)
         self.record.clear()
 
-    def give_up(self, error: csv.Error) -> Malformed:
+    def give_up(self, error: csv.Error) -> MalformedRecord:
         """The current record is none: give up its first line, and read the others again, each as a new record."""
         first, *others = self.record
-        given_up = Malformed(self.line, _reason(error), decoded(first.rstrip(b"\r\n"))[0])
+        given_up = MalformedRecord(self.line, _reason(error), decoded(first.rstrip(b"\r\n"))[0])
         self._pushed.extendleft(reversed(others))
         self.line += 1
         self.record.clear()
@@ -92,7 +92,7 @@ def _header(lines: _Lines, file: LandingFile) -> list[str]:
     return distinct([name.strip() or f"column_{index}" for index, name in enumerate(names, start=1)], file)
 
 
-def _records(lines: _Lines, width: int) -> Iterator[tuple[int, str, list[str]] | Malformed]:
+def _records(lines: _Lines, width: int) -> Iterator[tuple[int, str, list[str]] | MalformedRecord]:
     reader = csv.reader(lines, strict=True)
     while True:
         try:
@@ -101,7 +101,7 @@ def _records(lines: _Lines, width: int) -> Iterator[tuple[int, str, list[str]] |
                     text, fault = lines.text()
                     if fault is None and len(row) != width:
                         fault = f"{len(row)} fields where the header has {width}"
-                    yield (lines.line, text, row) if fault is None else Malformed(lines.line, fault, text)
+                    yield (lines.line, text, row) if fault is None else MalformedRecord(lines.line, fault, text)
                 lines.next_record()
         except csv.Error as error:
             yield lines.give_up(error)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline_assets.assets.source.records import Malformed, RowBatch, batches, decoded
+from pipeline_assets.assets.source.records import MalformedRecord, RowBatch, batches, decoded
 from pipeline_assets.errors import LandingError
 from pipeline_assets.store.landing import LandingFile
 
@@ -30,7 +30,7 @@ def read_json(lines: Iterator[bytes], file: LandingFile, wanted: set[str]) -> It
 
 def _records(
     lines: Iterator[bytes], file: LandingFile, names: list[str]
-) -> Iterator[tuple[int, str, list[str | None]] | Malformed]:
+) -> Iterator[tuple[int, str, list[str | None]] | MalformedRecord]:
     members = _Members(names)
     seen = False
     for number, line in enumerate(lines, start=1):
@@ -49,7 +49,7 @@ def _records(
                 continue
             except (ValueError, RecursionError) as error:
                 fault = f"not a JSON object: {error}"
-        yield Malformed(number, fault, text)
+        yield MalformedRecord(number, fault, text)
 
 
 class _Members:

@@ -12,7 +12,7 @@ from pipeline_assets.store.landing import LandingFile
 
 
 def parquet_columns(file: LandingFile) -> list[str]:
-    """Column names."""
+    """Read the names of its columns."""
     with file.open() as opened:
         return distinct(pq.read_schema(opened).names, file)
 

@@ -16,7 +16,7 @@ BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
+class MalformedRecord:
     """A record that is no row. `line` is the number of its first line, from 1."""
 
     line: int
@@ -29,11 +29,11 @@ class RowBatch:
     """Some rows of one file: columns of text, and source_file, source_line (null for Parquet) and source_text."""
 
     rows: pa.Table
-    malformed: list[Malformed] = field(default_factory=list)
+    malformed: list[MalformedRecord] = field(default_factory=list)
 
 
 def batches(
-    records: Iterable[tuple[int, str, Any] | Malformed],
+    records: Iterable[tuple[int, str, Any] | MalformedRecord],
     columns: Callable[[list[Any]], dict[str, pa.Array]],
     file: LandingFile,
 ) -> Iterator[RowBatch]:
@@ -45,9 +45,9 @@ def batches(
     lines: list[int] = []
     texts: list[str] = []
     contents: list[Any] = []
-    malformed: list[Malformed] = []
+    malformed: list[MalformedRecord] = []
     for record in records:
-        if isinstance(record, Malformed):
+        if isinstance(record, MalformedRecord):
             malformed.append(record)
         else:
             line, text, content = record

@@ -82,8 +82,8 @@ class Source:
             SourceError: DuckDB refuses the SELECT.
         """
         late = f"event of {{}} arrived on {day}, more than {lateness_days} days later"
-        verdicts = [
-            *self._verdicts(),
+        results = [
+            *self._results(),
             _RowResult("too_early", '"event_time?"[1] >= $too_early', f"event of {{}} arrived on {day}"),
             _RowResult("too_late", '"event_time?"[1] < $earliest', late),
         ]
@@ -92,15 +92,15 @@ class Source:
             "earliest": day_bounds(day - timedelta(days=lateness_days), timezone)[0],
             "too_early": day_bounds(day + timedelta(days=1), timezone)[1],
         }
-        judged = self._run(self._judging(verdicts), landing, values)
+        judged = self._run(self._query(results), landing, values)
         if landing.num_rows == 0:
             # Nothing to look up, and the first look-up of a process makes pyarrow import pandas.
             empty = pa.schema([pa.field(name, pa.string()) for name in ("rule", "reason")])
-            schema = pa.unify_schemas([judged.drop_columns(["verdict", "detail"]).schema, empty])
+            schema = pa.unify_schemas([judged.drop_columns(["result", "detail"]).schema, empty])
             return pa.Table.from_batches([], schema)
-        rules = pa.array([verdict.rule for verdict in verdicts]).take(judged["verdict"].combine_chunks())
-        reasons = _reasons(judged, landing, verdicts)
-        return judged.drop_columns(["verdict", "detail"]).append_column("rule", rules).append_column("reason", reasons)
+        rules = pa.array([result.rule for result in results]).take(judged["result"].combine_chunks())
+        reasons = _reasons(judged, landing, results)
+        return judged.drop_columns(["result", "detail"]).append_column("rule", rules).append_column("reason", reasons)
 
     def _run(self, sql: str, landing: pa.Table, values: Mapping[str, object]) -> pa.Table:
         with cursor() as connection:
@@ -111,7 +111,7 @@ class Source:
             except _REFUSALS as error:
                 raise SourceError(f"{self.name}: DuckDB refuses the SELECT: {_first_line(error)}") from error
 
-    def _verdicts(self) -> Iterator[_RowResult]:
+    def _results(self) -> Iterator[_RowResult]:
         """What may be wrong with a row, but for its time; the first that is true counts."""
         condition = _braced(self.where or "")
         used = self.inputs.get
@@ -127,14 +127,14 @@ class Source:
         for name in REQUIRED:
             yield _RowResult("required", f'"{name}?"[1] IS NULL', f"{name} is missing")
 
-    def _judging(self, verdicts: list[_RowResult]) -> str:
+    def _query(self, results: list[_RowResult]) -> str:
         types = {**TYPES, REASON: "VARCHAR", WHERE: "BOOLEAN"}
         texts = {REASON: "NULL", **self.expressions, WHERE: self.where or "TRUE"}
         typed = {name: f"CAST(({text}) AS {types[name]})" for name, text in texts.items()}
         # An empty text is null, of a landing row and of an expression alike.
         typed |= {name: f"nullif({typed[name]}, '')" for name in typed if types[name] == "VARCHAR"}
         tried = ", ".join(f'TRY([{text}]) AS "{name}?"' for name, text in typed.items())
-        cases = " ".join(f"WHEN {verdict.condition} THEN {code}" for code, verdict in enumerate(verdicts))
+        cases = " ".join(f"WHEN {result.condition} THEN {code}" for code, result in enumerate(results))
         # Every part was parsed by DuckDB or stands above; values come in as parameters.
         return f"""
             WITH tried AS (
@@ -144,7 +144,7 @@ class Source:
                 FROM landing AS {_identifier(self.alias)}
             )
             SELECT {", ".join(f'"{name}?"[1] AS {name}' for name in TYPES)}, {FILE}, {LINE}, {TEXT},
-                CASE {cases} END AS verdict,
+                CASE {cases} END AS result,
                 CASE WHEN "{REASON}?"[1] IS NOT NULL THEN "{REASON}?"[1]
                     WHEN "event_time?"[1] >= $too_early OR "event_time?"[1] < $earliest
                     -- the last instants that DuckDB knows are in no day of zones east of Greenwich
@@ -164,20 +164,20 @@ class _RowResult:
     inputs: tuple[str, ...] = ()
 
 
-def _reasons(judged: pa.Table, landing: pa.Table, verdicts: list[_RowResult]) -> pa.Array:
+def _reasons(judged: pa.Table, landing: pa.Table, results: list[_RowResult]) -> pa.Array:
     """Reasons of rejected rows, null for the others."""
-    is_rejected = pc.is_valid(judged["verdict"]).combine_chunks()
+    is_rejected = pc.is_valid(judged["result"]).combine_chunks()
     rejected, rows = judged.filter(is_rejected), landing.filter(is_rejected)
     # The text of the row stands beside the reason anyway.
     values = {name.lower(): rows[name].to_pylist() for name in rows.column_names if name != TEXT}
     reasons = []
-    codes_and_details = zip(rejected["verdict"].to_pylist(), rejected["detail"].to_pylist(), strict=True)
+    codes_and_details = zip(rejected["result"].to_pylist(), rejected["detail"].to_pylist(), strict=True)
     for row, (code, detail) in enumerate(codes_and_details):
-        verdict = verdicts[code]
+        result = results[code]
         inputs = [
-            f"; {name} is {_shown(values[name.lower()][row])}" for name in verdict.inputs if name.lower() in values
+            f"; {name} is {_shown(values[name.lower()][row])}" for name in result.inputs if name.lower() in values
         ]
-        reasons.append(verdict.reason.format(detail) + "".join(inputs))
+        reasons.append(result.reason.format(detail) + "".join(inputs))
     return pc.replace_with_mask(pa.nulls(len(is_rejected), pa.string()), is_rejected, pa.array(reasons, pa.string()))
 
 

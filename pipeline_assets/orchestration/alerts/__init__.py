@@ -1,1 +1,1 @@
-"""Who must know is told once."""
+"""Tells those who must know, once."""

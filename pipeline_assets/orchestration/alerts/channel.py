@@ -18,7 +18,7 @@ class PostOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The verdict on a delivery, why in a sentence, and how long the receiver asked to wait."""
+    """What came of a message, why in a sentence, and how long the receiver asked to wait."""
 
     outcome: PostOutcome
     told: str

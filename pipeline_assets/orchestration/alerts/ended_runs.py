@@ -28,7 +28,7 @@ FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 
 @dataclass(frozen=True, slots=True)
-class LookedAt:
+class SeenRuns:
     """Remembers which finished runs have been looked at.
 
     Args:
@@ -42,14 +42,14 @@ class LookedAt:
     to_be_retried: Mapping[str, datetime] = field(default_factory=dict)
 
     @classmethod
-    def first(cls, now: datetime) -> LookedAt:
+    def first(cls, now: datetime) -> SeenRuns:
         """Begin, before anything was looked at."""
         return cls(now - timedelta(seconds=FIRST_LOOK_SECONDS - OVERLAP_SECONDS))
 
 
 def finished_runs(
-    instance: dg.DagsterInstance, looked_at: LookedAt, *, now: datetime
-) -> tuple[list[dg.RunRecord], LookedAt]:
+    instance: dg.DagsterInstance, looked_at: SeenRuns, *, now: datetime
+) -> tuple[list[dg.RunRecord], SeenRuns]:
     """Runs that ended and have not been looked at, oldest first, without those that Dagster is going to retry."""
     records = instance.get_run_records(
         dg.RunsFilter(statuses=FINISHED, updated_after=looked_at.since - timedelta(seconds=OVERLAP_SECONDS)),
@@ -84,7 +84,7 @@ def finished_runs(
     # A worker's clock that is ahead must not hide the runs of others.
     since = max([looked_at.since, *(at for at in known.values() if at <= now)])
     recent = {run_id: at for run_id, at in known.items() if at >= since - timedelta(seconds=OVERLAP_SECONDS)}
-    return ended, LookedAt(since, recent, waiting)
+    return ended, SeenRuns(since, recent, waiting)
 
 
 def busy_tables(instance: dg.DagsterInstance, tables: Sequence[dg.AssetKey]) -> set[str]:

@@ -28,8 +28,8 @@ _TOLD_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
-    """What is told of: assets of our definitions, and runs of our code location.
+class OwnAssets:
+    """Assets of our definitions, and runs of our code location: alerts are about these.
 
     Args:
         tables: every key, upstream first.
@@ -45,7 +45,7 @@ class Ours:
     location_name: str | None = None
 
     @classmethod
-    def of(cls, repository: dg.RepositoryDefinition, *, location_name: str | None = None) -> Ours:
+    def of(cls, repository: dg.RepositoryDefinition, *, location_name: str | None = None) -> OwnAssets:
         """Take what the definitions say."""
         graph = repository.asset_graph
         order = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
@@ -66,7 +66,7 @@ class Ours:
         return origin is None or self.location_name is None or origin.location_name == self.location_name
 
 
-def incidents_of(instance: dg.DagsterInstance, record: dg.RunRecord, ours: Ours) -> Iterator[Incident]:
+def incidents_of(instance: dg.DagsterInstance, record: dg.RunRecord, ours: OwnAssets) -> Iterator[Incident]:
     """What went wrong in one run that has ended."""
     run = record.dagster_run
     is_failure = run.status is dg.DagsterRunStatus.FAILURE
@@ -91,14 +91,14 @@ def incidents_of(instance: dg.DagsterInstance, record: dg.RunRecord, ours: Ours)
         yield Incident(_died(run, [event for _, event in events], ours), record.update_timestamp)
 
 
-def unreadable(record: dg.RunRecord, ours: Ours) -> list[Incident]:
+def unreadable(record: dg.RunRecord, ours: OwnAssets) -> list[Incident]:
     """What is told of a run whose events cannot be read."""
     if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or not ours.include(record.dagster_run):
         return []
     return [Incident(_died(record.dagster_run, [], ours), record.update_timestamp)]
 
 
-def _failed_step(run: dg.DagsterRun, failure: RecordedFailure, at: datetime, ours: Ours) -> Incident:
+def _failed_step(run: dg.DagsterRun, failure: RecordedFailure, at: datetime, ours: OwnAssets) -> Incident:
     days = sorted({*failure.failed_days, *failure.days_not_attempted}) or days_of_tags(run.tags)
     alert = Alert(
         key=f"run|{run.run_id}|{failure.step_key}|{failure.verdict}",
@@ -116,7 +116,7 @@ def _failed_step(run: dg.DagsterRun, failure: RecordedFailure, at: datetime, our
     return Incident(alert, at, overdue=None if announced is None else announced + grace)
 
 
-def _died(run: dg.DagsterRun, events: Iterable[dg.DagsterEvent], ours: Ours) -> Alert:
+def _died(run: dg.DagsterRun, events: Iterable[dg.DagsterEvent], ours: OwnAssets) -> Alert:
     """A run that failed while no step did: its worker died, never came up, or took too long."""
     reason, steps = "its worker ended without a word", list[str]()
     for event in events:
@@ -143,7 +143,7 @@ def _died(run: dg.DagsterRun, events: Iterable[dg.DagsterEvent], ours: Ours) -> 
     )
 
 
-def _warning(run: dg.DagsterRun, evaluation: dg.AssetCheckEvaluation, ours: Ours) -> Alert:
+def _warning(run: dg.DagsterRun, evaluation: dg.AssetCheckEvaluation, ours: OwnAssets) -> Alert:
     named = evaluation.metadata["days_failed"].value if "days_failed" in evaluation.metadata else None
     table = evaluation.asset_key.to_user_string()
     return Alert(

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 
 from pipeline_assets.codec import codec, unreadable
-from pipeline_assets.orchestration.alerts.ended_runs import LookedAt
+from pipeline_assets.orchestration.alerts.ended_runs import SeenRuns
 from pipeline_assets.orchestration.alerts.webhook import WEBHOOK
 from pipeline_assets.rules.alerts import Alert
 from pipeline_assets.rules.outbox import Outbox, id_of
@@ -40,12 +40,14 @@ class AlertState:
     Args:
         outboxes: by the name of the channel.
         seen: ids of gathered alerts that were told, with the time when they were last gathered.
+        format: of the text; a text without one is of format 1.
     """
 
-    looked_at: LookedAt
+    looked_at: SeenRuns
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     outboxes: Outboxes = field(default_factory=dict)
     seen: Mapping[str, datetime] = field(default_factory=dict)
+    format: Literal[1] = 1
 
 
 class AlertMemory:
@@ -62,7 +64,7 @@ class AlertMemory:
 
     def load(self, *, now: datetime) -> tuple[AlertState, str | None]:
         """Give what was stored, or a new state; and why what was stored cannot be used, if so."""
-        beginning = AlertState(LookedAt.first(now))
+        beginning = AlertState(SeenRuns.first(now))
         if self._text is None:
             return beginning, None
         try:
@@ -79,7 +81,7 @@ class AlertMemory:
             self._text = text
 
 
-class ToldKeys:
+class SentKeys:
     """Knows the keys that were told, of which only ids are kept.
 
     Args:

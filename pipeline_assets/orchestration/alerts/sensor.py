@@ -18,8 +18,8 @@ import dagster as dg
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.orchestration.alerts.channel import Answer, Channel, PostOutcome
 from pipeline_assets.orchestration.alerts.ended_runs import busy_tables, committed_since, finished_runs
-from pipeline_assets.orchestration.alerts.incidents import Ours, incidents_of, unreadable
-from pipeline_assets.orchestration.alerts.memory import AlertMemory, ToldKeys, unseen
+from pipeline_assets.orchestration.alerts.incidents import OwnAssets, incidents_of, unreadable
+from pipeline_assets.orchestration.alerts.memory import AlertMemory, SentKeys, unseen
 from pipeline_assets.orchestration.alerts.webhook import Links, line
 from pipeline_assets.orchestration.sla.sensor import sla_alerts
 from pipeline_assets.rules.alerts import Alert, Severity, folded
@@ -80,7 +80,7 @@ def alerts_sensor(
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         with one_at_a_time:
-            tick = Tick(context, links, channels, now, monotonic)
+            tick = AlertTick(context, links, channels, now, monotonic)
             tick.gather(gather)
             tick.deliver()
         if tick.problems:
@@ -90,7 +90,7 @@ def alerts_sensor(
     return alerts
 
 
-class Tick:
+class AlertTick:
     """One evaluation of the sensor `alerts`.
 
     Args:
@@ -119,7 +119,7 @@ class Tick:
         moment = self.now()
         with self._noting("finished runs"):
             self._look_at_runs(moment)
-        found, told = list[Alert](), ToldKeys(self.state.seen)
+        found, told = list[Alert](), SentKeys(self.state.seen)
         for gatherer in gatherers:
             with self._noting(getattr(gatherer, "__name__", type(gatherer).__name__)):
                 found += gatherer(self.context, moment, told)
@@ -145,7 +145,7 @@ class Tick:
         """Sum up a tick that went well."""
         held = sum(trouble.untold > 0 for trouble in self.state.troubles.values())
         waiting = sum(len(outbox.messages) for outbox in self.state.outboxes.values())
-        return f"{self.delivered} messages delivered, {waiting} to be delivered, {held} causes not told yet"
+        return f"{self.delivered} messages delivered, {waiting} to be delivered, {held} causes held back for now"
 
     def _deliver(self, channel: Channel, message: Message) -> bool:
         """True unless the channel is to be left alone until later."""
@@ -201,12 +201,12 @@ class Tick:
         self.state = replace(self.state, troubles=settled.troubles)
         return settled.messages
 
-    def _ours(self) -> Ours:
+    def _ours(self) -> OwnAssets:
         if self.context.repository_def is None:
             raise PipelineError("the sensor was evaluated without its code location: pass definitions to the context")
         origin = self.context.code_location_origin
         location_name = None if origin is None else origin.location_name
-        return Ours.of(self.context.repository_def, location_name=location_name)
+        return OwnAssets.of(self.context.repository_def, location_name=location_name)
 
     def _tell(self, alert: Alert, moment: datetime) -> None:
         self.context.log.log(_LEVELS[alert.severity], line(alert, self.links))

@@ -1,4 +1,4 @@
-"""What is held against the rows of one day before anyone can read them: inputs, accounting and the author's checks.
+"""What the rows of one day are checked against before anyone can read them: inputs, accounting and the author's checks.
 
 Each function says what it found. Whether that keeps the day from being published is decided in `day`.
 """

@@ -153,7 +153,7 @@ class DayCommit:
         return rows
 
     def _write(self, staged: Mapping[str, StagedRows], rows: Any) -> None:
-        """Write the rows of every table, held against its contract on the way."""
+        """Write the rows of every table, checked against its contract on the way."""
         for table, frame in [(self.spec.main, rows)] if len(staged) == 1 else streams_of(rows, staged):
             with self._within_contract(table):
                 staged[table].write(frame)

@@ -1,4 +1,4 @@
-"""A due as Dagster knows it: metadata that deliveries are held against, and a FreshnessPolicy for the UI.
+"""A due as Dagster knows it: metadata that deliveries are compared with, and a FreshnessPolicy for the UI.
 
 The policy looks at the newest materialization of an asset, whatever its partition, so computing an old day again makes
 an asset look fresh. It is a signal; deliveries are judged in `sla/`.

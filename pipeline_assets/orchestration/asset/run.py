@@ -15,14 +15,14 @@ import dagster as dg
 
 from pipeline_assets.orchestration.asset.day import DayCommit
 from pipeline_assets.orchestration.asset.findings import Findings
+from pipeline_assets.orchestration.asset.skip import UnchangedDays
 from pipeline_assets.orchestration.asset.spec import DailySpec
-from pipeline_assets.orchestration.asset.unchanged import UnchangedDays
 from pipeline_assets.orchestration.finished_days import FinishedDay, report
 from pipeline_assets.orchestration.history.tags import SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.partition.materialization import Materialization, Renewal
 from pipeline_assets.orchestration.partition.outcome import Outcome
 from pipeline_assets.orchestration.partition.upstream import Upstream
-from pipeline_assets.orchestration.retry.attempts import Earlier, note, recall
+from pipeline_assets.orchestration.retry.attempts import SettledDays, note, recall
 from pipeline_assets.orchestration.retry.step import Step
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
@@ -56,7 +56,7 @@ class DailyRun:
     days: Sequence[date]
     history: tuple[date, date]
     _seen: dict[Partition, Seen] = field(default_factory=dict)
-    _earlier: Earlier = field(default_factory=Earlier)
+    _earlier: SettledDays = field(default_factory=SettledDays)
     _unchanged: UnchangedDays = field(init=False)
     _outcome: Outcome[Records] = field(init=False)
     _findings: Findings = field(init=False)
@@ -110,7 +110,7 @@ class DailyRun:
         committed = {day: each for day, each in earlier.committed.items() if day in days and self._is_head(day, each)}
         given_up = {day: failed for day, failed in earlier.given_up.items() if day in days and day not in committed}
         found = tuple(each for each in earlier.found if each[2] in committed or each[2] in given_up)
-        self._earlier = Earlier(committed, given_up, found, earlier.recorded)
+        self._earlier = SettledDays(committed, given_up, found, earlier.recorded)
         self._outcome.recorded = committed.keys()
         self._outcome.failed.update(given_up)
         for each in found:
@@ -220,7 +220,7 @@ class DailyRun:
         self._noted |= fresh
         settled = len(self._noted) + len(self._outcome.recorded)
         told = f"{self.spec.main}: {settled} of {len(self.days)} days are settled"
-        note(self.context, self.step, self.spec.code_version, told, Earlier(committed, given_up, found))
+        note(self.context, self.step, self.spec.code_version, told, SettledDays(committed, given_up, found))
 
     def _record_committed(self) -> None:
         for day, recorded in self._settled():
@@ -243,8 +243,8 @@ class DailyRun:
     def _newer_record(self, table: str, day: date, recorded: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Of the run that replaced this one's commit of the day meanwhile; None if none did.
 
-        Dagster records every day of a step that succeeds, and it is the newest record that is held against the head. If
-        the other run has recorded nothing yet, all that is known is the digest.
+        Dagster records every day of a step that succeeds, and the newest record is compared with the head. If the other
+        run has recorded nothing yet, all that is known is the digest.
         """
         digest = self._head_digest(table, day)
         if digest is None or digest == recorded["digest"].value:

@@ -29,17 +29,13 @@ LOOKED_AT_SECONDS = 0.75
 """Who looks whether a backfill is held keeps others from taking it for that moment: they try for so long."""
 
 
-def _as_text(file: PlanFile) -> str:
-    return to_text(file.plan, planned_at=file.planned_at)
-
-
 def _of_text(text: str, read: ValidationInfo) -> PlanFile:
     return of_text(text, name=str(read.context))
 
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """A backfill.
+    """A backfill that was begun: its plan, and who carries it out.
 
     Args:
         begun_at: aware.
@@ -55,7 +51,12 @@ class Backfill:
     where: str
     days_per_run: int
     parallel: int
-    file: Annotated[PlanFile, Field(alias="plan"), PlainValidator(_of_text), PlainSerializer(_as_text)]
+    file: Annotated[
+        PlanFile,
+        Field(alias="plan"),
+        PlainValidator(_of_text),
+        PlainSerializer(lambda file: to_text(file.plan, planned_at=file.planned_at)),
+    ]
     retries: str | None = None
     format: Literal[1] = 1
 
@@ -80,7 +81,7 @@ class Book:
         """One of them; the beginning of its id is enough.
 
         Raises:
-            UsageError: there is none, or several begin so, or its file cannot be read.
+            UsageError: there is none, or several begin so. StateUnreadable: its file is not one of the book.
         """
         found = [each for each in self.ids() if backfill_id and each.startswith(backfill_id)]
         if backfill_id in found:

@@ -42,7 +42,7 @@ def facts_of(
     Args:
         assets: Dagster's asset graph: `Definitions.resolve_asset_graph()`, or `repository_def.asset_graph`.
         landing: landing zones by the source tables that stand for them.
-        check_bytes_of: partitions whose heads are read and held against their records; of others the size is.
+        check_bytes_of: partitions whose heads are read and compared with their records; of others the size is.
 
     Raises:
         LandingError: the landing zone cannot be read as what it claims to be.

@@ -8,7 +8,7 @@ from typing import Protocol
 import dagster as dg
 
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book
-from pipeline_assets.orchestration.backfill.under_way import NEWEST_BACKFILLS
+from pipeline_assets.orchestration.backfill.current_work import NEWEST_BACKFILLS
 from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.failures import recorded_failures, told_by_run
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run, recorded_partitions
@@ -19,7 +19,7 @@ from pipeline_assets.rules.plan_file import PlanFile
 
 
 class BackfillStatus(StrEnum):
-    """Of a backfill."""
+    """Says what became of a backfill."""
 
     RUNNING = "running"
     DONE = "done"
@@ -70,7 +70,7 @@ def run_tags(backfill_id: str, file: PlanFile) -> dict[str, str]:
 
 
 def progress_of(instance: dg.DagsterInstance, graph: Graph, backfill: Backfill) -> Progress:
-    """Read it."""
+    """Read from runs and records how far a backfill is."""
     records = instance.get_run_records(dg.RunsFilter(tags={BACKFILL_TAG: backfill.backfill_id}), ascending=True)
     runs = [record.dagster_run for record in records]
     done, failed = set[Partition](), dict[Partition, str]()
@@ -98,7 +98,7 @@ def progress_of(instance: dg.DagsterInstance, graph: Graph, backfill: Backfill) 
 
 
 def status_of(instance: dg.DagsterInstance, book: Book, backfill: Backfill, progress: Progress) -> BackfillStatus:
-    """In one word."""
+    """Sum the progress of a backfill up."""
     if not progress.left and not progress.failed:
         return BackfillStatus.DONE
     if book.is_held(backfill.backfill_id) or (

@@ -5,23 +5,24 @@ it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from datetime import date, datetime
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 
 import dagster as dg
 
-from pipeline_assets.orchestration.backfill.in_dagster import parts
+from pipeline_assets.orchestration.backfill.current_work import partitions_under_way
+from pipeline_assets.orchestration.backfill.launches import parts
 from pipeline_assets.orchestration.backfill.service import Backfills
-from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
-from pipeline_assets.orchestration.history.failures import RecordedFailure, failed_runs
+from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.partition import Partition, days_in_words
 from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.plan_file import PlanFile
 
 REASON = "what the sensors missed"
-LISTED_STRETCHES = 10
-"""Of each table and reason, in the log."""
+in_words = partial(days_in_words, at_most=10)
+"""Stretches of each table and reason, in the log."""
 
 
 def catch_up(backfills: Backfills, tell: Callable[[str], None]) -> None:
@@ -38,7 +39,7 @@ def catch_up(backfills: Backfills, tell: Callable[[str], None]) -> None:
         tell("nothing was missed: there is nothing to do")
         return
     backfill_id = f"safety-net-{backfills.today():%Y%m%d}-{file.digest}"
-    description = f"{REASON}: {'; '.join(f'{lead} {_in_words(days)}' for lead, days in found[0].items())}"
+    description = f"{REASON}: {'; '.join(f'{lead} {in_words(days)}' for lead, days in found[0].items())}"
     if not backfills.hand_over(backfill_id, file, found[0], title="Safety net", description=description):
         tell(f"backfill {backfill_id} was started before, for the same plan: it is not started again")
         return
@@ -59,7 +60,7 @@ def _missed(backfills: Backfills, tell: Callable[[str], None]) -> PlanFile:
         for what, partitions in (("being made already", busy), ("failed, to be mended", failed)):
             for lead in sorted({partition.table for partition in partitions}):
                 days = {each.day for each in partitions if each.table == lead}
-                tell(f"{what}: {lead} {_in_words(days)}")
+                tell(f"{what}: {lead} {in_words(days)}")
         return busy | failed
 
     tables = tuple(lead for lead in graph.leads() if lead not in graph.sources)
@@ -77,13 +78,10 @@ def failed_for_good(instance: dg.DagsterInstance, graph: Graph, facts: Facts, no
             if not failures:
                 continue
             left.discard(partition)
-            if not _may_retry(failures, now) and not _has_newer_input(graph, facts, partition, each.began_at):
+            may_retry = all(told.may_retry and (told.not_before or now) <= now for told in failures)
+            if not may_retry and not _has_newer_input(graph, facts, partition, each.began_at):
                 found.add(partition)
     return found
-
-
-def _may_retry(told: Sequence[RecordedFailure], now: datetime) -> bool:
-    return all(each.may_retry and (each.not_before is None or each.not_before <= now) for each in told)
 
 
 def _has_newer_input(graph: Graph, facts: Facts, partition: Partition, since: datetime) -> bool:
@@ -107,11 +105,7 @@ def _sentences(planned: Plan) -> list[str]:
             days = [day for day, entry in entries.items() if (entry.action, entry.reason) == (action, reason)]
             because = entries[days[0]].because
             told.append(
-                f"{action} {lead} {_in_words(days)} ({count} day{'s' if count > 1 else ''}): {reason}"
+                f"{action} {lead} {in_words(days)} ({count} day{'s' if count > 1 else ''}): {reason}"
                 + (f", first because of {because}" if because else "")
             )
     return told
-
-
-def _in_words(days: Collection[date]) -> str:
-    return days_in_words(days, at_most=LISTED_STRETCHES)

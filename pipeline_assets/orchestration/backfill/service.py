@@ -18,12 +18,12 @@ from dagster._core.definitions.selector import PartitionsByAssetSelector
 from dagster._core.execution.backfill import PartitionBackfill
 
 from pipeline_assets.errors import PlanOutdated, UsageError
-from pipeline_assets.orchestration.backfill import in_dagster, in_process
+from pipeline_assets.orchestration.backfill import launches, workers
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
-from pipeline_assets.orchestration.backfill.in_process import OtherProcess, ThisProcess, Worker
 from pipeline_assets.orchestration.backfill.progress import BackfillStatus, Progress, Watcher, progress_of, status_of
 from pipeline_assets.orchestration.backfill.webserver import RunningDagster, Targets, partitions_by_assets
+from pipeline_assets.orchestration.backfill.workers import OtherProcess, ThisProcess, Worker
 from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of
 from pipeline_assets.orchestration.history.tags import BACKFILL_TAG
@@ -94,7 +94,7 @@ class Backfills:
         """Decide what would be done about it now.
 
         Args:
-            planned_at: aware; days that got over since then are left out of account, as they were then.
+            planned_at: aware; days that ended since then are left out, as they were then.
             left_alone: gives partitions that others make, or that must not be tried again now, by leading tables.
 
         Raises:
@@ -177,7 +177,7 @@ class Backfills:
         """Ask whether the webserver answers, if it is to launch the backfill.
 
         Raises:
-            UsageError: it does not.
+            NoAnswer: it does not. SettingsError, DagsterRefused: what answers is not a Dagster that can.
         """
         if backfill.where == IN_DAGSTER:
             self._dagster.backfills(limit=1)
@@ -216,7 +216,7 @@ class Backfills:
             backfill_id: or the beginning of it.
 
         Raises:
-            UsageError: there is no such backfill, or it has ended; the webserver does not answer.
+            UsageError: there is no such backfill, or it has ended. NoAnswer: the webserver does not answer.
         """
         backfill = self.book.get(backfill_id)
         status = self.summary(backfill).status
@@ -253,7 +253,8 @@ class Backfills:
             True if it was stopped or cancelled before its end.
 
         Raises:
-            UsageError: another process carries it out, or the webserver refuses.
+            BackfillHeld: another process carries it out.
+            DagsterRefused, NoAnswer: the webserver refuses, or did not answer.
             PlanOutdated: the code is another one than it was planned for.
             WatchLost: the webserver does not answer any more; Dagster goes on.
             WorkerDied: a process that this one had started is gone.
@@ -268,7 +269,7 @@ class Backfills:
             self._check_code(backfill)
             if backfill.where == IN_DAGSTER:
                 with watch(counts, dict.fromkeys(counts, 0)) as watcher:
-                    return in_dagster.carry_out(
+                    return launches.carry_out(
                         self._dagster, self.graph, backfill, title=title, watcher=watcher, stop=is_over
                     )
             progress = progress_of(self.instance, self.graph, backfill)
@@ -280,11 +281,9 @@ class Backfills:
                     if event.table in counts:  # of tables that are computed together the leading one counts
                         watcher.day_done(event)
 
-                workers: list[Worker] = [OtherProcess(build, home, heard, stack) for _ in range(backfill.parallel - 1)]
-                workers.append(ThisProcess(self.defs, self.instance, heard))
-                dispatch = in_process.carry_out(
-                    self.graph, self.instance, backfill, progress, workers=workers, stop=is_over
-                )
+                team: list[Worker] = [OtherProcess(build, home, heard, stack) for _ in range(backfill.parallel - 1)]
+                team.append(ThisProcess(self.defs, self.instance, heard))
+                dispatch = workers.carry_out(self.graph, self.instance, backfill, progress, workers=team, stop=is_over)
             return not dispatch.is_over
 
     def hand_over(self, backfill_id: str, file: PlanFile, targets: Targets, *, title: str, description: str) -> bool:
@@ -292,7 +291,7 @@ class Backfills:
 
         Args:
             backfill_id: of what is done once; one that was handed over before is not again.
-            targets: one of `in_dagster.parts`.
+            targets: one of `launches.parts`.
 
         Returns:
             False if it was handed over before.
@@ -304,7 +303,7 @@ class Backfills:
                 backfill_id=backfill_id,
                 asset_graph=self.assets,
                 backfill_timestamp=self.now().timestamp(),
-                tags=in_dagster.tags_of(backfill_id, file),
+                tags=launches.tags_of(backfill_id, file),
                 dynamic_partitions_store=self.instance,
                 partitions_by_assets=[
                     PartitionsByAssetSelector.from_graphql_input(each)
@@ -318,7 +317,7 @@ class Backfills:
         return True
 
     def _code_versions(self) -> dict[str, str]:
-        """Of the present code, by leading tables."""
+        """Read the versions of the present code, by leading tables."""
         return {lead: told for lead in self.graph.leads() if (told := self.assets.get(key_of(lead)).code_version)}
 
     def _check_code(self, backfill: Backfill) -> None:

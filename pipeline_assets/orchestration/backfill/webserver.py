@@ -40,7 +40,7 @@ CANCEL = """
 mutation ($id: String!) { answer: cancelPartitionBackfill(backfillId: $id) { __typename ... on Error { message } } }
 """
 BACKFILL = """
-fragment Told on PartitionBackfill {
+fragment BackfillFields on PartitionBackfill {
   id status title description timestamp tags { key value } error { message }
 }
 """
@@ -50,7 +50,7 @@ query ($id: String!) {{
   answer: partitionBackfillOrError(backfillId: $id) {{
     __typename ... on Error {{ message }}
     ... on PartitionBackfill {{
-      ...Told
+      ...BackfillFields
       assetBackfillData {{ assetBackfillStatuses {{ ... on AssetPartitionsStatusCounts {{
         assetKey {{ path }}
         numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed
@@ -63,7 +63,7 @@ NEWEST = f"""
 {BACKFILL}
 query ($limit: Int!) {{
   answer: partitionBackfillsOrError(limit: $limit) {{
-    __typename ... on Error {{ message }} ... on PartitionBackfills {{ results {{ ...Told }} }}
+    __typename ... on Error {{ message }} ... on PartitionBackfills {{ results {{ ...BackfillFields }} }}
   }}
 }}
 """
@@ -83,7 +83,7 @@ DAEMON = '{ answer: instance { daemonHealth { daemonStatus(daemonType: "BACKFILL
 
 
 class DagsterBackfillStatus(StrEnum):
-    """Of a backfill."""
+    """Says how far Dagster is with a backfill."""
 
     RUNNING = "running"
     CANCELING = "canceling"
@@ -159,8 +159,8 @@ class RunningDagster:
     Args:
         url: as opened in a browser.
 
-    Every method raises NoAnswer if nobody answers at the URL, and DagsterRefused if what answers is not a Dagster; the
-    message says what to do.
+    Every method raises NoAnswer if nobody answers at the URL, SettingsError if what answers is not a Dagster, and
+    DagsterRefused if it will not do what it is asked for; the message says what to do.
     """
 
     url: str
@@ -169,7 +169,7 @@ class RunningDagster:
         """Launch one backfill. One that was launched of the same id of ours and the same part is not launched again.
 
         Args:
-            targets: one of `in_dagster.parts`; all tables of each step are made.
+            targets: one of `launches.parts`; all tables of each step are made.
             tags: of it and of every run; among them our id, BACKFILL_TAG, and the number of the part, PART_TAG.
 
         Returns:
@@ -298,7 +298,7 @@ class RunningDagster:
         return answer
 
     def _ask(self, query: str, **variables: object) -> Any:
-        """The field `answer`."""
+        """Ask for one thing, which the query calls `answer`."""
         try:
             response = requests.post(
                 f"{self.url.rstrip('/')}/graphql",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Annotated, Literal
 
@@ -230,13 +231,10 @@ def _is_steady(look: Look, before: Look | None) -> bool:
 def _reason(
     looked: Collection[date], changed: Collection[date], fresh: Collection[date], broken: Collection[date]
 ) -> str:
-    reason = f"{len(looked)} days looked at, " + (f"changed: {_in_words(changed)}" if changed else "none changed")
+    in_words = partial(days_in_words, at_most=DESCRIBED_RANGES)
+    reason = f"{len(looked)} days looked at, " + (f"changed: {in_words(changed)}" if changed else "none changed")
     if fresh:
-        reason += f"; being written, or seen for the first time: {_in_words(fresh)}"
+        reason += f"; being written, or seen for the first time: {in_words(fresh)}"
     if broken:
-        reason += f"; cannot be read, see the log: {_in_words(broken)}"
+        reason += f"; cannot be read, see the log: {in_words(broken)}"
     return reason
-
-
-def _in_words(days: Collection[date]) -> str:
-    return days_in_words(days, at_most=DESCRIBED_RANGES)

@@ -1,7 +1,7 @@
 """Follows every change of a partition downstream: the one mechanism behind every edge of the graph.
 
 Changes only name candidates; `rules.staleness` judges each by its record. So nothing depends on a change being seen
-once, in order, or while it happened: what is read again is judged again, with the same verdict.
+once, in order, or while it happened: what is read again is judged again, with the same result.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from pipeline_assets.codec import codec, unreadable
 from pipeline_assets.errors import StateUnreadable
-from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
+from pipeline_assets.orchestration.backfill.current_work import partitions_under_way
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import recorded_failures
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
@@ -193,7 +193,7 @@ def upstream_sensor(
         last = {
             table: day for table, day in last_days(assets).items() if table in may_request - event_log.graph.sources
         }
-        return Tick(event_log, assets, UpstreamCursor.of_cursor(context.cursor), last, now(), context.log).run()
+        return UpstreamTick(event_log, assets, UpstreamCursor.of_cursor(context.cursor), last, now(), context.log).run()
 
     return dg.SensorDefinition(
         name=NAME,
@@ -206,7 +206,7 @@ def upstream_sensor(
 
 
 @dataclass(slots=True)
-class Tick:
+class UpstreamTick:
     """One evaluation of the sensor.
 
     Args:
@@ -226,7 +226,7 @@ class Tick:
     _last_attempts: dict[Partition, LastAttempt] = field(default_factory=dict)
 
     def run(self) -> dg.SensorResult:
-        """Read what changed, judge what that may concern, request what must be made."""
+        """Read what changed, judge what is downstream of it, request what must be made."""
         cursor, graph = self.cursor, self.event_log.graph
         cursor.follow(graph)
         changed = self._read_changes()

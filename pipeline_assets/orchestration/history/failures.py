@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import dagster as dg
 
@@ -33,6 +33,7 @@ class RecordedFailure:
         may_retry: may be requested again, with the days not attempted.
         not_before: when, if it may.
         attempts: made so far, in this run and those before that it counted with.
+        format: of the metadata; one without it is of format 1.
     """
 
     run_id: str
@@ -48,6 +49,7 @@ class RecordedFailure:
     not_before: datetime | None = None
     attempts: int = 1
     max_attempts: int = 1
+    format: Literal[1] = 1
 
     @property
     def table(self) -> str:

@@ -10,8 +10,9 @@ from pipeline_assets.orchestration.history.tags import RUN_KEY_TAG, WILL_RETRY, 
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.graph import Graph
 
-_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-IN_FLIGHT = tuple(each for each in dg.DagsterRunStatus if each not in _ENDED)
+FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+"""Of runs that ended and did not do all that they were to do."""
+IN_FLIGHT = tuple(each for each in dg.DagsterRunStatus if each not in {*FAILED, dg.DagsterRunStatus.SUCCESS})
 
 
 def partitions_of_run(graph: Graph, run: dg.DagsterRun) -> set[Partition]:

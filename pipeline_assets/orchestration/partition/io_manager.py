@@ -24,7 +24,7 @@ from pipeline_assets.orchestration.partition.outcome import Outcome
 from pipeline_assets.orchestration.partition.staging import StagedRows, located
 from pipeline_assets.orchestration.partition.upstream import Upstream, common_schema, conformed
 from pipeline_assets.orchestration.retry.layers import classified
-from pipeline_assets.orchestration.retry.step import Retrying, step_of
+from pipeline_assets.orchestration.retry.step import RetryRules, step_of
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.store import Seen, Store, open_store
@@ -49,9 +49,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """The store that the partitions are in."""
         return open_store(self.root, history=self.history)
 
-    def retrying(self) -> Retrying:
+    def retrying(self) -> RetryRules:
         """How failures of assets that write through this manager are judged; a subclass may judge otherwise."""
-        return Retrying()
+        return RetryRules()
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Publish what a plain asset returned, day by day.

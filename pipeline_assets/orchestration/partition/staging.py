@@ -52,7 +52,7 @@ class StagedRows:
             self.write(frame.schema.empty_table())  # type: ignore[attr-defined]  # it is a reader
 
     def close(self) -> None:
-        """Finish the file and give the contract's verdict.
+        """Finish the file and check that its rows keep the contract.
 
         Raises:
             ContractBroken, PartitionMismatch: nothing may be published.

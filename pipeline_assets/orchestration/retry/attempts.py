@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -29,7 +29,7 @@ Noted = tuple[str, str, date, Finding]
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class SettledDays:
     """Days that earlier attempts of a step have settled.
 
     Args:
@@ -47,15 +47,20 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What a note holds: materializations, serialized; by day the verdict's name, kind and reason; and findings."""
+    """What a note holds: materializations, serialized; by day the verdict's name, kind and reason; and findings.
+
+    Args:
+        format: of the text; a text without one is of format 1.
+    """
 
     code_version: str = ""
     committed: Sequence[str] = ()
     given_up: Mapping[date, tuple[str, str, str]] = field(default_factory=dict)
     found: Sequence[Noted] = ()
+    format: Literal[1] = 1
 
 
-def note(context: dg.AssetExecutionContext, step: Step, code_version: str, told: str, settled: Earlier) -> None:
+def note(context: dg.AssetExecutionContext, step: Step, code_version: str, told: str, settled: SettledDays) -> None:
     """Write down what is settled, for whoever goes on with this step.
 
     Args:
@@ -73,13 +78,13 @@ def note(context: dg.AssetExecutionContext, step: Step, code_version: str, told:
     step.instance.report_engine_event(f"{told}{_MARK}{packed}", context.run, step_key=step.key)
 
 
-def recall(step: Step, code_version: str) -> Earlier:
+def recall(step: Step, code_version: str) -> SettledDays:
     """What earlier attempts of the step left, in this run and in those whose worker died; nothing on the first.
 
     What other code gave up is not given up.
     """
     if not (step.retry_number or step.earlier_runs):
-        return Earlier()
+        return SettledDays()
     committed: dict[date, dict[dg.AssetKey, Mapping[str, Any]]] = {}
     recorded: dict[tuple[dg.AssetKey, date], bool] = {}
     given_up: dict[date, tuple[str, str, str]] = {}
@@ -98,7 +103,7 @@ def recall(step: Step, code_version: str) -> Earlier:
         if left.code_version == code_version:
             given_up.update(left.given_up)
         found.update({each[:3]: each for each in left.found})
-    return Earlier(
+    return SettledDays(
         committed,
         {
             day: Failure(verdict_named(verdict, step.retrying.verdicts), kind, told)

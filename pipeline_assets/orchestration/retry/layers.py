@@ -20,7 +20,7 @@ import dagster as dg
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.orchestration.history.failures import RecordedFailure, failure_metadata
 from pipeline_assets.orchestration.history.tags import KIND_TAG, MAX_RETRIES_TAG, RETRY_STEP_FAILURES_TAG, VERDICT_TAG
-from pipeline_assets.orchestration.retry.step import Failure, Retrying, Step, step_of
+from pipeline_assets.orchestration.retry.step import Failure, RetryRules, Step, step_of
 from pipeline_assets.rules.retry import delay_seconds
 
 
@@ -109,7 +109,7 @@ def raised_for(step: Step, failures: StepFailure) -> dg.RetryRequested | dg.Fail
 @contextmanager
 def classified(
     context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext,
-    retrying: Retrying,
+    retrying: RetryRules,
     *,
     days: Sequence[date] = (),
 ) -> Iterator[None]:

@@ -27,7 +27,7 @@ LONGEST_STEP_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Retrying:
+class RetryRules:
     """Which verdicts failures get, and what chance and clock are.
 
     Args:
@@ -69,7 +69,7 @@ class Step:
         may_wait: false if the executor's retries are switched off.
     """
 
-    retrying: Retrying
+    retrying: RetryRules
     run_id: str
     key: str
     tables: tuple[str, ...]
@@ -105,7 +105,7 @@ class Step:
         ]
 
 
-def step_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext, retrying: Retrying) -> Step:
+def step_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext, retrying: RetryRules) -> Step:
     """Find out which attempt of a step is under way."""
     # Both without underscore, though no part of the documented API: no other way leads from an IO manager's context to
     # the number of the attempt.

@@ -11,6 +11,7 @@ import dagster as dg
 
 from pipeline_assets.orchestration.asset.due import due_of
 from pipeline_assets.orchestration.history.graph import is_daily
+from pipeline_assets.orchestration.history.runs import FAILED
 from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START
 from pipeline_assets.partition import days_between, ranges_of
 from pipeline_assets.rules.calendar import day_bounds
@@ -33,7 +34,6 @@ RUNS_AT_MOST = 1000
 USUAL_DAYS = 14
 """How far back the days lie that tell what is usual."""
 _ONE_DAY, _ONE_SECOND = timedelta(days=1), timedelta(seconds=1)
-_ENDED_WITHOUT = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def due_tables(watched: dg.Definitions) -> list[DueTable]:
 
 
 @dataclass(slots=True)
-class Facts:
+class DeliveryFacts:
     """What an instance knows, at one moment; asked at most once."""
 
     instance: dg.DagsterInstance
@@ -223,7 +223,7 @@ def _attempt(record: dg.RunRecord) -> RunAttempt:
         requested=record.create_timestamp.astimezone(UTC),
         started=None if record.start_time is None else _utc(record.start_time),
         ended=None if record.end_time is None else _utc(record.end_time),
-        failed=run.status in _ENDED_WITHOUT,
+        failed=run.status in FAILED,
     )
 
 

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
+from pydantic import ValidationError
 
-from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
-from pipeline_assets.orchestration.sla.on_time import (
+from pipeline_assets.codec import codec
+from pipeline_assets.orchestration.sla.deliveries import DeliveryFacts, DueTable, due_tables
+from pipeline_assets.orchestration.sla.on_time_check import (
     ON_TIME_CHECK,
     OnTimeResult,
     as_json,
@@ -27,6 +31,32 @@ ALERTED = timedelta(days=7)
 TICK_SECONDS = 30
 
 
+@dataclass(frozen=True, slots=True)
+class TableLook:
+    """What the sensor saw of a table.
+
+    Args:
+        promise: hash of its due.
+        since: when the table was first heard of, aware.
+        on_time: days that need not be looked at again; `late`: nor these, as JSON.
+        said: hash of what the check says.
+    """
+
+    promise: str
+    since: datetime
+    on_time: list[date] = field(default_factory=list)
+    late: list[dict[str, Any]] = field(default_factory=list)
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlaCursor:
+    """What the sensor keeps from tick to tick, by table."""
+
+    tables: dict[str, TableLook] = field(default_factory=dict)
+    format: Literal[1] = 1
+
+
 def sla_report(
     instance: dg.DagsterInstance, watched: dg.Definitions, first: date, last: date, *, now: datetime
 ) -> SlaReport:
@@ -37,7 +67,7 @@ def sla_report(
     Args:
         watched: definitions with the tables; runs in this process know no repository to ask.
     """
-    facts = Facts(instance, now)
+    facts = DeliveryFacts(instance, now)
     reports = []
     for table in due_tables(watched):
         newest = table.due.last_due_day(now)
@@ -64,15 +94,16 @@ def sla_sensor(
     )
     def sla(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = clock()
-        facts = Facts(context.instance, now)
-        before = json.loads(context.cursor) if context.cursor else {}
-        after, events = {}, []
+        facts = DeliveryFacts(context.instance, now)
+        before, after, events = SlaCursor(), SlaCursor(), []
+        with suppress(ValidationError):  # of an earlier version: all of it can be found again
+            before = codec(SlaCursor).validate_json(context.cursor or "{}")
         for table in tables:
-            seen, evaluations = _look(facts, table, before.get(table.name), now)
-            after[table.name] = seen
+            after.tables[table.name], evaluations = _look(facts, table, before.tables.get(table.name), now)
             events += evaluations
         unchanged = None if events else "Every table stands as it stood."
-        return dg.SensorResult(asset_events=events, cursor=json.dumps(after), skip_reason=unchanged)
+        cursor = codec(SlaCursor).dump_json(after).decode()
+        return dg.SensorResult(asset_events=events, cursor=cursor, skip_reason=unchanged)
 
     return sla
 
@@ -102,29 +133,28 @@ def sla_alerts(
 
 
 def _look(
-    facts: Facts, table: DueTable, before: Mapping[str, Any] | None, now: datetime
-) -> tuple[dict[str, Any], list[dg.AssetCheckEvaluation]]:
+    facts: DeliveryFacts, table: DueTable, before: TableLook | None, now: datetime
+) -> tuple[TableLook, list[dg.AssetCheckEvaluation]]:
     """One table at one tick: what the cursor keeps of it, and its check if that says something new."""
     promise = _hash(table.due.as_json())
-    if before is None or before["promise"] != promise:
-        before = {"since": (known_since(facts, table) or now).isoformat(), "on_time": [], "late": [], "said": ""}
-    since = datetime.fromisoformat(before["since"])
+    if before is None or before.promise != promise:
+        before = TableLook(promise, known_since(facts, table) or now)
     first, last = checked_days(table, now)
     # What has come stays so, because the first commit is the one that counts; it is not asked for again.
-    on_time = {day for each in before["on_time"] if (day := date.fromisoformat(each)) >= first}
-    late = [each for json_ in before["late"] if (each := from_json(table, json_)).day >= first]
-    looked = facts.deliveries(table, first, last, since, skip=on_time | {each.day for each in late})
+    on_time = {day for day in before.on_time if day >= first}
+    late = [each for kept in before.late if (each := from_json(table, kept)).day >= first]
+    looked = facts.deliveries(table, first, last, before.since, skip=on_time | {each.day for each in late})
     on_time |= {each.day for each in looked if each.status is DeliveryStatus.ON_TIME}
     others = [*late, *(each for each in looked if each.status is not DeliveryStatus.ON_TIME)]
-    result = OnTimeResult(table, sorted(others, key=lambda each: each.day), len(on_time), since, now)
-    seen = {
-        "promise": promise,
-        "since": before["since"],
-        "on_time": sorted(day.isoformat() for day in on_time),
-        "late": [as_json(each) for each in result.others if each.status is DeliveryStatus.LATE],
-        "said": _hash([(str(each.day), each.status, each.cause) for each in result.shown]),
-    }
-    if seen["said"] == before["said"]:
+    result = OnTimeResult(table, sorted(others, key=lambda each: each.day), len(on_time), before.since, now)
+    seen = TableLook(
+        promise,
+        before.since,
+        sorted(on_time),
+        [as_json(each) for each in result.others if each.status is DeliveryStatus.LATE],
+        _hash([(str(each.day), each.status, each.cause) for each in result.shown]),
+    )
+    if seen.said == before.said:
         return seen, []
     return seen, [dg.AssetCheckEvaluation(table.key, ON_TIME_CHECK, **result.result())]
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import xxhash
 from pydantic import ValidationError
@@ -38,6 +38,7 @@ class Copy:
     """xxh3_128 of the bytes."""
     fingerprint: str
     """Stays the same when the same bytes are delivered again, whatever the server says of them."""
+    format: Literal[1] = 1
 
     @property
     def size_bytes(self) -> int:

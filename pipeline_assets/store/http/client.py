@@ -114,13 +114,13 @@ class HttpClient:
         """Give the body as it was sent, piece by piece, each as soon as it is here.
 
         Raises:
-            Interrupted: it was cut off; the words say how.
+            BodyCutOff: it was cut off; the words say how.
         """
         while True:
             try:
                 chunk = response.raw.read1(chunk_bytes, decode_content=False)
             except (HTTPError, OSError) as error:
-                raise Interrupted(_cause(error, self.connect_seconds, self.read_seconds)) from None
+                raise BodyCutOff(_cause(error, self.connect_seconds, self.read_seconds)) from None
             if not chunk:
                 return
             yield chunk
@@ -164,7 +164,7 @@ class HttpClient:
         return LandingError(f"{said}. Check PIPELINE_LANDING.")
 
 
-class Interrupted(Exception):
+class BodyCutOff(Exception):
     """A body that was cut off. Never leaves the store."""
 
 

@@ -11,7 +11,7 @@ import requests
 
 from pipeline_assets.errors import LandingError, LandingUnavailable
 from pipeline_assets.store.http.cache import Copy, DayCache
-from pipeline_assets.store.http.client import HttpClient, Interrupted
+from pipeline_assets.store.http.client import BodyCutOff, HttpClient
 from pipeline_assets.store.http.validators import Validators, content_range, is_chunked
 
 CHUNK_BYTES = 1 << 18
@@ -100,7 +100,7 @@ def _receive(
                 file.flush()
                 size_bytes += len(chunk)
             whole = size_bytes == (size_bytes if expected.size_bytes is None else expected.size_bytes)
-        except Interrupted as interrupted:
+        except BodyCutOff as interrupted:
             whole, how = False, str(interrupted)
     if not whole:
         if expected.resume_condition is None or response.headers.get("Accept-Ranges", "").lower() == "none":

@@ -5,7 +5,6 @@ commit it replaces is linked into `{root}/_history` before it, and the partition
 around it. Files are staged under `{root}/_staging`, each flocked by its writer for as long as the writer lives.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -34,6 +33,7 @@ from pipeline_assets.store.files import (
     names_in,
     replace_file,
     stat_of,
+    try_lock,
 )
 from pipeline_assets.store.local.records import PartitionRecords, read_records, write_records
 from pipeline_assets.store.protocol import (
@@ -341,10 +341,9 @@ def _create_locked(folder: Path, day: date) -> tuple[Path, BinaryIO]:
         # Another name each time: a sweep that still has the last one open would delete its successor.
         path = folder / f"{day.isoformat()}.{uuid.uuid4().hex}.parquet"
         file = path.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if stat_of(path) is not None:
+        if try_lock(file.fileno()) and stat_of(path) is not None:
             return path, file
-        file.close()  # swept in the instant between its making and its locking
+        file.close()  # a sweep took it in the instant between its making and its locking
 
 
 def _version(stat: os.stat_result) -> Version:

@@ -18,7 +18,7 @@ from pipeline_assets.errors import AccessDenied, PipelineError, StorageFull
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.alerts import ended_runs
 from pipeline_assets.orchestration.alerts.channel import Answer, Channel, PostOutcome
-from pipeline_assets.orchestration.alerts.ended_runs import FIRST_LOOK_SECONDS, RETRY_SECONDS, LookedAt, finished_runs
+from pipeline_assets.orchestration.alerts.ended_runs import FIRST_LOOK_SECONDS, RETRY_SECONDS, SeenRuns, finished_runs
 from pipeline_assets.orchestration.alerts.sensor import Gatherer, alerts_sensor, missed_slas
 from pipeline_assets.orchestration.alerts.webhook import Links, Webhook
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
@@ -329,7 +329,7 @@ def test_warnings_of_a_check_that_alerts_are_one_message_and_others_none(
     assert body["title"] == "rejecting: check is_odd warns: 5 days in 2 runs"
     assert (body["verdict"], body["owners"]) == ("check is_odd", ["team:landing"])
     assert body["reason"].startswith(f"{key(0)}: 27 of 100 rows rejected (13.50%)")
-    assert desk.tick(later=3600).endswith("0 causes not told yet")
+    assert desk.tick(later=3600).endswith("0 causes held back for now")
     assert len(hook.received) == 1
 
 
@@ -389,9 +389,9 @@ def test_a_failure_of_which_dagster_has_not_said_yet_whether_it_retries_is_waite
         desk = Desk(lake, receiver.url)
         desk.tick()
         run_id = a_run(lake, dg.DagsterRunStatus.FAILURE, "fragile")  # as after the status, before the tag
-        assert desk.tick().endswith("0 causes not told yet")
+        assert desk.tick().endswith("0 causes held back for now")
         instance.add_run_tags(run_id, {"dagster/will_retry": "false"})
-        assert desk.tick().endswith("1 causes not told yet")
+        assert desk.tick().endswith("1 causes held back for now")
         desk.tick(later=20)
         assert titles(receiver) == [f"a run of fragile died: {key(0)}"]
 
@@ -407,12 +407,12 @@ def test_runs_that_end_at_one_moment_or_are_seen_late_are_looked_at_once_each(
         fails(lake, run_id, now + timedelta(seconds=seconds))
         return run_id
 
-    def look(known: LookedAt) -> tuple[list[str], LookedAt]:
+    def look(known: SeenRuns) -> tuple[list[str], SeenRuns]:
         records, known = finished_runs(lake.instance, known, now=now + timedelta(seconds=300))
         return [record.dagster_run.run_id for record in records], known
 
     runs = [ends(10), ends(10), ends(10), ends(20)]
-    first, known = look(LookedAt.first(now))
+    first, known = look(SeenRuns.first(now))
     second, known = look(known)
     assert sorted(first + second) == sorted(runs)
     late = ends(5)
@@ -428,7 +428,7 @@ def test_a_run_that_was_deleted_is_waited_for_no_more(lake: Lake) -> None:
     now = datetime.now(UTC)
     run_id = a_run(lake, dg.DagsterRunStatus.STARTED, "fragile", tags={"dagster/will_retry": "true"})
     fails(lake, run_id)
-    _, known = finished_runs(lake.instance, LookedAt.first(now), now=now)
+    _, known = finished_runs(lake.instance, SeenRuns.first(now), now=now)
     assert set(known.to_be_retried) == {run_id}
     lake.instance.delete_run(run_id)
     assert finished_runs(lake.instance, known, now=now)[1].to_be_retried == {}
@@ -438,7 +438,7 @@ def test_a_clock_that_is_ahead_hides_no_other_run(lake: Lake) -> None:
     now = datetime.now(UTC)
     ahead, normal = (a_run(lake, dg.DagsterRunStatus.STARTED, "fragile") for _ in range(2))
     fails(lake, ahead, now + timedelta(hours=5))
-    records, known = finished_runs(lake.instance, LookedAt.first(now), now=now)
+    records, known = finished_runs(lake.instance, SeenRuns.first(now), now=now)
     fails(lake, normal, now + timedelta(seconds=1))
     later, known = finished_runs(lake.instance, known, now=now + timedelta(seconds=15))
     assert [each.dagster_run.run_id for each in (*records, *later)] == [ahead, normal]

@@ -19,8 +19,8 @@ import pyarrow as pa
 from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
-from pipeline_assets.orchestration.backfill.in_process import ThisProcess, carry_out
 from pipeline_assets.orchestration.backfill.progress import progress_of
+from pipeline_assets.orchestration.backfill.workers import ThisProcess, carry_out
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.process import PlannedRun, execute, open_instance
 from pipeline_assets.partition import Partition

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline_assets.orchestration.backfill.in_dagster import PRIORITY
+from pipeline_assets.orchestration.backfill.launches import PRIORITY
 from pipeline_assets.orchestration.backfill.webserver import RunningDagster
 from pipeline_assets.orchestration.history.tags import BACKFILL_TAG, PART_TAG, PRIORITY_TAG
 from pipeline_assets_tests.orchestration.backfill import workshop

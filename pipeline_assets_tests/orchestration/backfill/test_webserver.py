@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline_assets.errors import DagsterRefused, NoAnswer, SettingsError
-from pipeline_assets.orchestration.backfill.in_dagster import PRIORITY, parts, tags_of
+from pipeline_assets.orchestration.backfill.launches import PRIORITY, parts, tags_of
 from pipeline_assets.orchestration.backfill.webserver import (
     DagsterBackfill,
     DagsterBackfillStatus,

@@ -39,5 +39,6 @@ def test_a_failure_is_kept_under_the_names_that_older_event_logs_have() -> None:
             "not_before": "2026-01-02T03:04:05Z",
             "attempts": 1,
             "max_attempts": 5,
+            "format": 1,
         }
     ]

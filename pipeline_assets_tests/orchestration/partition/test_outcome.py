@@ -19,7 +19,7 @@ import pytest
 
 from pipeline_assets.errors import LandingInProgress, PipelineError, SourceError, StorageFull
 from pipeline_assets.orchestration import ParquetIOManager, Result, daily_asset
-from pipeline_assets.orchestration.retry.step import Retrying
+from pipeline_assets.orchestration.retry.step import RetryRules
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.contract import Column, Contract
@@ -33,8 +33,8 @@ RETRY = dg.RetryPolicy(max_retries=2)
 class Never(ParquetIOManager):
     """Takes nothing for transient."""
 
-    def retrying(self) -> Retrying:
-        return Retrying(verdicts=())
+    def retrying(self) -> RetryRules:
+        return RetryRules(verdicts=())
 
 
 def events(result: dg.ExecuteInProcessResult, kind: str) -> int:

@@ -22,7 +22,7 @@ from pipeline_assets.orchestration.history.failures import RecordedFailure, reco
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.orchestration.retry.layers import classified
-from pipeline_assets.orchestration.retry.step import Retrying
+from pipeline_assets.orchestration.retry.step import RetryRules
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.checks import Finding, check
@@ -52,8 +52,8 @@ EAGER = dg.RetryPolicy(max_retries=3)
 class Noon(ParquetIOManager):
     """The table as it is, always noon, no jitter."""
 
-    def retrying(self) -> Retrying:
-        return Retrying(VERDICTS, jitter=lambda: 0.0, now=lambda: NOW)
+    def retrying(self) -> RetryRules:
+        return RetryRules(VERDICTS, jitter=lambda: 0.0, now=lambda: NOW)
 
 
 def waits(lake: Lake, run_id: str) -> list[float]:
@@ -467,7 +467,7 @@ def test_a_plain_asset_can_have_its_own_body_judged(lake: Lake) -> None:
 
     @dg.asset(partitions_def=DAYS, retry_policy=EAGER)
     def plain(context: dg.AssetExecutionContext) -> pa.Table:
-        with classified(context, Retrying(HASTY, jitter=lambda: 1.0)):
+        with classified(context, RetryRules(HASTY, jitter=lambda: 1.0)):
             calls.append(1)
             raise (ConnectionResetError if len(calls) < 3 else ValueError)("x")
 

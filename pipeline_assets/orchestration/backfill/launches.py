@@ -87,7 +87,7 @@ def carry_out(
 
     Raises:
         WatchLost: nobody answers any more, after something was launched.
-        SettingsError: nothing could be launched.
+        DagsterRefused, NoAnswer, SettingsError: nothing could be launched.
     """
     planned, is_launched = backfill.file.plan, False
     try:

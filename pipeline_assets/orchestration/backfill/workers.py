@@ -47,7 +47,7 @@ class Task:
 
     @property
     def days(self) -> list[date]:
-        """All of them."""
+        """List the days that it makes."""
         return days_between(self.first, self.last)
 
 
@@ -69,7 +69,7 @@ class Worker(Protocol):
         """The run, once it has ended; waits for that, but not long."""
 
     def stop(self) -> None:
-        """After the partition in hand."""
+        """End the run after the partition that is being computed."""
 
 
 def carry_out(
@@ -189,7 +189,7 @@ class ThisProcess:
         return self._running.result() if self._running.done() else None
 
     def stop(self) -> None:
-        """After the partition in hand."""
+        """End the run after the partition that is being computed."""
         self._stopping.set()
 
     def _heard(self, event: FinishedDay) -> None:
@@ -256,7 +256,7 @@ class OtherProcess:
             self._listener(said)
 
     def stop(self) -> None:
-        """After the partition in hand."""
+        """End the run after the partition that is being computed."""
         self._stopping.set()
 
     def _end(self) -> None:

@@ -16,8 +16,8 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration import daily_asset
+from pipeline_assets.orchestration.changes.explanation import Explanation, explain
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, upstream_sensor
-from pipeline_assets.orchestration.changes.why import Explanation, explain
 from pipeline_assets.rules.staleness import StalenessStatus
 from pipeline_assets.rules.windows import same_day
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, SHOP, Lake, day, key, numbers

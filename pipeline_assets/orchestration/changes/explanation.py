@@ -1,4 +1,4 @@
-"""Why a partition was, or was not, computed again: the sensor's own verdict, with what it was made from."""
+"""Why a partition was, or was not, computed again: the sensor's own answer, with what it was made from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.errors import UsageError
-from pipeline_assets.orchestration.backfill.under_way import partitions_under_way
+from pipeline_assets.orchestration.backfill.current_work import partitions_under_way
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
-from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run
+from pipeline_assets.orchestration.history.runs import FAILED, IN_FLIGHT, partitions_of_run
 from pipeline_assets.orchestration.history.tags import BECAUSE_TAG, DAGSTER_BACKFILL_TAG, LAUNCHED_BY_TAG
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
@@ -41,7 +41,7 @@ class Explanation:
     Args:
         record: None when it was never computed.
         launched: how the run of the record came to be; None without record.
-        reasons: sentences, the verdict first.
+        reasons: sentences, the answer first.
         inputs: of the record, and of what there is now, ascending.
     """
 
@@ -169,8 +169,7 @@ def _failed(instance: dg.DagsterInstance, graph: Graph, lead: Partition, cursor:
         if again
         else "With the same inputs it is not tried again by itself; it is when an input changes, or when you run it."
     )
-    ended = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-    for run, _, failures in failed_runs(instance, graph, lambda partition, _: partition == lead, statuses=ended):
+    for run, _, failures in failed_runs(instance, graph, lambda partition, _: partition == lead, statuses=FAILED):
         found = next(iter(failures[lead]), None)
         what = f"{found.verdict}: {found.reason}" if found else run.status.value.lower()
         return f"Run {run.run_id} did not make it: {what.rstrip('.')}. {sequel}"

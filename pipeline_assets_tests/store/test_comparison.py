@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition
-from pipeline_assets.store.compare import DayState, TableDiff, compare_lakes, open_lake
+from pipeline_assets.store.comparison import DayState, TableDiff, compare_lakes, open_lake
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.row_diff import EXAMPLES, TypeChange
 from pipeline_assets_tests.support.commits import overwrite, publish_table, version_of

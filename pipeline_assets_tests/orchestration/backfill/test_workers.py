@@ -16,15 +16,8 @@ import pytest
 from pipeline_assets.errors import WorkerDied
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
-from pipeline_assets.orchestration.backfill.in_process import (
-    EndedRun,
-    OtherProcess,
-    Task,
-    ThisProcess,
-    Worker,
-    carry_out,
-)
 from pipeline_assets.orchestration.backfill.progress import BackfillStatus, Progress, progress_of, status_of
+from pipeline_assets.orchestration.backfill.workers import EndedRun, OtherProcess, Task, ThisProcess, Worker, carry_out
 from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.runs import partitions_of_run
 from pipeline_assets.orchestration.partition.io_manager import ParquetIOManager

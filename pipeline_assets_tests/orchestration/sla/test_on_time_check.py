@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster._core.test_utils import freeze_time
 
-from pipeline_assets.orchestration.sla.on_time import ON_TIME_CHECK, on_time_check
+from pipeline_assets.orchestration.sla.on_time_check import ON_TIME_CHECK, on_time_check
 from pipeline_assets.orchestration.sla.sensor import sla_alerts
 from pipeline_assets_tests.orchestration.lake import QUIET
 from pipeline_assets_tests.orchestration.past import Past, at

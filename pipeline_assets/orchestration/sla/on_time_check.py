@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.codec import codec
-from pipeline_assets.orchestration.sla.deliveries import DueTable, Facts, due_tables
+from pipeline_assets.orchestration.sla.deliveries import DeliveryFacts, DueTable, due_tables
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.delivery import span
 from pipeline_assets.rules.sla import Delivery, DeliveryStatus
@@ -43,7 +43,7 @@ def on_time_check(
     @dg.multi_asset_check(specs=specs, can_subset=True, name="on_time_check")
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         now = clock()
-        facts = Facts(context.instance, now)
+        facts = DeliveryFacts(context.instance, now)
         chosen = {each.asset_key for each in context.selected_asset_check_keys}
         for table in tables:
             if table.key in chosen:
@@ -134,7 +134,7 @@ def checked_days(table: DueTable, now: datetime) -> tuple[date, date]:
     return last - timedelta(days=CHECKED_DAYS - 1), last
 
 
-def known_since(facts: Facts, table: DueTable) -> datetime | None:
+def known_since(facts: DeliveryFacts, table: DueTable) -> datetime | None:
     """When a table was first heard of: by its first materialization, or by whoever evaluated the check."""
     heard = [facts.first_heard_of(table), said(facts.instance, table)[0]]
     return min((each for each in heard if each is not None), default=None)
