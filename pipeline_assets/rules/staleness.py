@@ -28,7 +28,7 @@ class RecordLookup(Protocol):
         """The newest record of each day that has one."""
 
     def changed(self, table: str, day: date) -> Record | None:
-        """The record that brought the digest which the day has: those after it are of the same."""
+        """The record that brought the rows which the day has: those after it are of the same."""
 
 
 class StalenessStatus(StrEnum):

@@ -46,6 +46,8 @@ class Attempt:
     tags: Mapping[str, str]
     read: dict[Partition, Digests] = field(default_factory=dict)
     committed: dict[Partition, Digests] = field(default_factory=dict)
+    changed: set[Partition] = field(default_factory=set)
+    """Committed in the place of other rows, recorded or not, as the store says."""
 
     def __repr__(self) -> str:
         return f"<{'+'.join(self.leads)} {self.days[0]} to {self.days[-1]}>"
@@ -82,6 +84,7 @@ class World:
     submitted: list[Attempt] = field(default_factory=list)
     to_retry: list[Attempt] = field(default_factory=list)
     changes: Counter[Partition] = field(default_factory=Counter)
+    records: Counter[Partition] = field(default_factory=Counter)
 
     # What is there.
 
@@ -126,14 +129,15 @@ class World:
         if digest:
             self.heads[Partition(table, day)] = digest
             self._recorded(Partition(table, day))
+        else:
+            self.records[Partition(table, day)] += 1
 
-    def _recorded(self, partition: Partition) -> bool:
-        """The head is recorded; true when that was so before."""
-        if self.recorded.get(partition) == self.heads[partition]:
-            return True
-        self.recorded[partition] = self.heads[partition]
-        self.changes[partition] += 1
-        return False
+    def _recorded(self, partition: Partition) -> None:
+        """The head is recorded."""
+        self.records[partition] += 1
+        if self.recorded.get(partition) != self.heads[partition]:
+            self.recorded[partition] = self.heads[partition]
+            self.changes[partition] += 1
 
     def launch(self, leads: Sequence[str], days: Sequence[date], tags: Mapping[str, str] | None = None) -> Attempt:
         """A run is started, by whomever."""
@@ -173,7 +177,10 @@ class World:
                 listed = "".join(f"{table[-2:]}{day}{inputs[Partition(table, day)]}" for table, day in sorted(inputs))
                 for table in self.graph.steps[partition.table]:
                     content = int(hashlib.blake2b(f"{listed}{table[-2:]}{partition.day}".encode()).hexdigest(), 16)
-                    self.heads[Partition(table, partition.day)] = str(content % self.variety)
+                    one, digest = Partition(table, partition.day), str(content % self.variety)
+                    if self.heads.get(one) != digest:
+                        self.heads[one] = digest
+                        attempt.changed.add(one)
 
     def _record(self, attempt: Attempt) -> None:
         for partition, inputs in attempt.committed.items():
@@ -185,10 +192,10 @@ class World:
                 told[each.table.rpartition("/")[2]][str(each.day)] = digest
             for table in self.graph.steps[partition.table]:
                 one = Partition(table, partition.day)
-                unchanged = self._recorded(one)
+                self._recorded(one)
                 metadata: dict[str, Any] = {
                     "digest": self.heads[one],
-                    "unchanged": dg.MetadataValue.bool(unchanged),
+                    "unchanged": dg.MetadataValue.bool(one not in attempt.changed),
                     **({} if partition.table in self.silent else {"inputs": dg.MetadataValue.json(told)}),
                 }
                 made = dg.AssetMaterialization(key_of(one.table), partition=str(one.day), metadata=metadata)

@@ -6,6 +6,7 @@ once, in order, or while it happened: what is read again is judged again, with t
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -231,7 +232,7 @@ class UpstreamTick:
         cursor.follow(graph)
         changed = self._read_changes()
         mended = cursor.forget({Partition(graph.lead(table), day) for table, day in changed})
-        ended = self._read_ended_runs()
+        ended = self._read_ended_runs(changed)
         retried = {
             partition: each.attempts for each in cursor.later if each.not_before <= self.now for partition in each.wants
         }
@@ -283,19 +284,20 @@ class UpstreamTick:
                     changed.add(Partition(table, date.fromisoformat(day)))
         return changed
 
-    def _read_ended_runs(self) -> set[Partition]:
+    def _read_ended_runs(self, changed: Collection[Partition]) -> set[Partition]:
         """Partitions of requested runs that have ended, with the answers that they gave."""
         cursor, ended = self.cursor, set[Partition]()
         if not cursor.requested:
             return ended
         runs = newest_runs(self.event_log.instance, cursor.requested.keys())
         for key, requested in list(cursor.requested.items()):
-            run = runs.get(key)
+            record = runs.get(key)
+            run = record.dagster_run if record else None
             if run is not None and (run.status in IN_FLIGHT or is_retried_by_dagster(run)):
                 continue
             ended |= requested.wants.keys()
             del cursor.requested[key]
-            if run is None:
+            if record is None or run is None:
                 self.log.warning(f"{key}: no such run; what it was to make is judged anew")
             elif run.status is dg.DagsterRunStatus.SUCCESS:
                 newest = requested.newest_input
@@ -304,16 +306,18 @@ class UpstreamTick:
                     for partition, want in requested.wants.items()
                 }
             else:
-                self._read_failure(run, requested)
+                self._read_failure(record, requested, changed)
         return ended
 
-    def _read_failure(self, run: dg.DagsterRun, requested: RequestedRun) -> None:
-        """What was committed all the same is judged by its record; the rest is tried again as its verdict allows."""
-        instance = self.event_log.instance
-        found, recorded = (
-            recorded_failures(instance, run.run_id),
-            recorded_partitions(instance, self.event_log.graph, run.run_id),
-        )
+    def _read_failure(self, run: dg.RunRecord, requested: RequestedRun, changed: Collection[Partition]) -> None:
+        """Try again, as their verdicts allow, what neither the run nor another one after it has recorded."""
+        instance, run_id = self.event_log.instance, run.dagster_run.run_id
+        found = recorded_failures(instance, run_id)
+        recorded = recorded_partitions(instance, self.event_log.graph, run_id)
+        for table, day in requested.wants.keys() & set(changed):
+            newest = self.event_log.records(table, [day]).get(day)
+            if newest and newest.recorded_at.timestamp() > (run.end_time or math.inf):
+                recorded.add(Partition(table, day))
         for partition, want in requested.wants.items():
             if partition in recorded:
                 continue

@@ -83,12 +83,14 @@ class EventLog:
         return found
 
     def changed(self, table: str, day: date) -> Record | None:
-        """The record that brought the digest which the day has: those after it are of the same."""
+        """The record that brought the rows which the day has: those after it are of the same."""
         records = self._newest(table, day)
         if table in self.graph.sources:
             records = [each for each in records if each.digest is not None]
         same = list(takewhile(lambda each: each.digest is not None and each.digest == records[0].digest, records))
-        return same[-1] if same else None
+        # A run may have replaced a commit that no record tells of, by the rows of the record before.
+        brought = [each for each in same if each.run_id and not each.unchanged]
+        return next(iter(brought or same[-1:]), None)
 
     def _parse(self, table: str, storage_ids: Collection[int]) -> None:
         for stored in with_ids(self.instance, key_of(table), storage_ids):

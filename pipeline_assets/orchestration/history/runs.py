@@ -40,10 +40,10 @@ def recorded_partitions(instance: dg.DagsterInstance, graph: Graph, run_id: str)
     return partitions
 
 
-def newest_runs(instance: dg.DagsterInstance, run_keys: Collection[str]) -> dict[str, dg.DagsterRun]:
+def newest_runs(instance: dg.DagsterInstance, run_keys: Collection[str]) -> dict[str, dg.RunRecord]:
     """The newest run of each run key, retries by Dagster included."""
     records = instance.get_run_records(dg.RunsFilter(tags={RUN_KEY_TAG: list(run_keys)}), ascending=True)
-    return {record.dagster_run.tags[RUN_KEY_TAG]: record.dagster_run for record in records}
+    return {record.dagster_run.tags[RUN_KEY_TAG]: record for record in records}
 
 
 def is_retried_by_dagster(run: dg.DagsterRun) -> bool:

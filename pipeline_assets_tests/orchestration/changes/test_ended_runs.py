@@ -398,3 +398,27 @@ def test_what_a_backfill_in_another_process_will_still_make_is_left_to_it(lake: 
     with book.hold("20240401-000000-beef"):
         assert [told(each) for each in shop.tick().run_requests] == ["totals 6"]
     assert "totals 2-3" in [told(each) for each in shop.tick().run_requests]
+
+
+def test_a_failure_is_forgotten_when_somebody_made_the_day_after_it_though_both_are_seen_at_once(world: World) -> None:
+    lead = world.graph.leads()[1]
+    land(world, "A", 0)
+    (requested,) = world.tick()
+    world.die(requested)
+    land(world, "B", 0)
+    world.succeed(world.launch([lead], [day(0)]))
+    land(world, "A", 0)
+
+    assert tick(world) == ["ta 0"]
+
+
+def test_a_failure_after_somebody_made_the_day_is_not_forgotten(world: World) -> None:
+    lead = world.graph.leads()[1]
+    land(world, "A", 0)
+    (requested,) = world.tick()
+    land(world, "B", 0)
+    world.succeed(world.launch([lead], [day(0)]))
+    world.die(requested)
+    land(world, "A", 0)
+
+    assert tick(world) == []

@@ -131,6 +131,23 @@ def test_the_change_behind_a_rewrite_is_the_oldest_record_of_that_digest(lake: L
     assert event_log.changed("visits", day(2)) is None
 
 
+def test_a_run_that_put_back_the_rows_of_its_record_after_a_commit_without_one_changed_them(
+    lake: Lake, event_log: EventLog
+) -> None:
+    for _ in range(2):
+        assert lake.run(SHOP, 1).success
+    first = event_log.changed("visits", day(1))
+    lake.put("visits", 1, pa.table({"user": ["u7"], "seconds": [7]}))  # by a run that did not live to record it
+    assert lake.run(SHOP, 1).success
+    newest = event_log.records("visits", [day(1)])[day(1)]
+
+    put_back = event_log.changed("visits", day(1))
+
+    assert first is not None
+    assert (first.digest, first.event_id < newest.event_id) == (newest.digest, True)
+    assert put_back == newest
+
+
 def test_a_wiped_asset_has_no_records(lake: Lake, event_log: EventLog) -> None:
     assert lake.run(SHOP, 0, 1).success
     lake.instance.wipe_assets([dg.AssetKey("visits")])
