@@ -22,6 +22,7 @@ import xxhash
 from pipeline_assets import cli
 from pipeline_assets.cli.main import COMMANDS, load_command
 from pipeline_assets.demo import write_days
+from pipeline_assets.errors import MayPass, MustChange, PipelineError, PlanOutdated, Unknown
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets_tests.support.homes import new_home
 from pipeline_assets_tests.support.session import made_once
@@ -331,6 +332,27 @@ def test_ctrl_c_in_the_middle_keeps_what_was_committed_and_the_same_command_goes
     finished = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert not list((home / "lake" / "_staging").rglob("*.parquet"))
+
+
+ERRORS = sorted(
+    (each for group in (MustChange, MayPass, Unknown) for each in group.__subclasses__()),
+    key=lambda each: each.__name__,
+)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_command_ends_as_the_group_of_its_error_says(
+    error: type[PipelineError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(**_: object) -> None:
+        raise error("what happened")
+
+    monkeypatch.setattr(sys.modules["pipeline_assets.cli.main"], "cli", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == (3 if error is PlanOutdated else 2 if issubclass(error, MustChange) else 1)
+    assert "what happened" in capsys.readouterr().err
 
 
 def test_the_help_of_all_commands_and_a_typing_error_import_nothing_heavy() -> None:

@@ -264,7 +264,16 @@ def test_who_turns_alerts_on_hears_of_the_last_week_not_of_the_last_month(past: 
     assert {each.key for each in watch.alerts()} == {f"sla/{table}/{day(27)}/missed" for table in ("events", "sales")}
 
 
-def test_a_table_that_nobody_has_ever_made_is_missed_from_the_first_tick_on(past: Past) -> None:
+OF_BEFORE = (
+    '{"sales": {"promise": "c0ffee", "since": "2026-01-01T00:00:00+00:00", "on_time": [], "late": [], "said": ""}}'
+)
+"""A cursor of a version that wrote no format into it."""
+
+
+@pytest.mark.parametrize(
+    "lost", [None, OF_BEFORE, '{"tables": {}, "format": 2}', "{"], ids=["reset", "old", "new", "cut"]
+)
+def test_a_table_that_nobody_has_ever_made_is_missed_from_the_first_tick_on(past: Past, lost: str | None) -> None:
     watch = Watch(past)
     said = watch.tick(at(day(27), "12:00"))
     assert {each.description for each in said.values()} == {
@@ -273,7 +282,7 @@ def test_a_table_that_nobody_has_ever_made_is_missed_from_the_first_tick_on(past
     }
 
     assert list(watch.tick(at(day(28), "12:00"))) == ["events", "sales"]
-    watch.cursor = None
+    watch.cursor = lost
     watch.tick(at(LAST, "12:00"))
     found = reported(past)["sales"]
     assert [each.day for each in found.misses] == [day(28), day(29)], "the check remembers since when it is known"
