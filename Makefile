@@ -25,7 +25,7 @@ run: $(READY) ## make 60 days of demo data and run the pipeline over them
 test: $(READY) ## run the quick tests, some minutes (ARGS="-k retry" chooses)
 	@$(BIN)/pytest -n auto $(DEALT) -m "$(QUICK)" $(ARGS)
 
-test-all: $(READY) ## run all tests: servers, browser, kills; properties with five times the examples
+test-all: $(READY) ## run all tests: servers, browser, kills; properties with three times the examples
 	@$(BIN)/pytest -n $(SERVED_BY) $(DEALT) --hypothesis-profile ci $(ARGS)
 
 fuzz: $(READY) ## try the properties with random examples (ARGS="--minutes 10"; --help tells more)

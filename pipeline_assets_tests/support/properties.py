@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = {"dev": 20, "ci": 100, "fuzz": 100}
+EXAMPLES = {"dev": 20, "ci": 60, "fuzz": 100}
 """Of a property that states no number of its own."""
 TIMES_VARIABLE = "FUZZ_TIMES"
-"""Environment variable: the profile `fuzz` has so many times the examples of `ci`."""
+"""Environment variable: the profile `fuzz` has so many times its examples."""
 
 
 def register_profiles() -> None:
@@ -38,13 +38,13 @@ def register_profiles() -> None:
 
 
 def examples(number: int, *, suppress: Iterable[HealthCheck] = ()) -> settings:
-    """So many examples in `make test-all`, and in proportion in the other profiles; at least one.
+    """So many examples in a round of `make fuzz`, and in proportion in the other profiles; at least one.
 
     Args:
         suppress: health checks, besides those of the profile.
     """
     profile = settings()
     return settings(
-        max_examples=max(1, number * profile.max_examples // EXAMPLES["ci"]),
+        max_examples=max(1, number * profile.max_examples // EXAMPLES["fuzz"]),
         suppress_health_check=[*profile.suppress_health_check, *suppress],
     )
