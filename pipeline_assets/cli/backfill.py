@@ -84,6 +84,8 @@ def backfill(
 def retry(backfill_id: str, *, yes: bool, form: str) -> None:
     """Begin a backfill of what failed in another one, and of what was held back by that.
 
+    Of one that Dagster gave up, because processes were killed again and again, it takes all that is left.
+
     It may be other code by now: what the first one made before is not made again (`--mode stale` finds it).
 
     Exit status: as `pipeline backfill`.

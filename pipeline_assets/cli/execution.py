@@ -120,10 +120,14 @@ def _tell(told: Mapping[str, Any], *, stopped: bool) -> None:
     )
     list_failures(told["failures"])
     if told["failed"]:
-        held = f"; {told['left']:,} that read what failed were not begun" if told["left"] and not stopped else ""
+        unmade = "were not made" if told["where"] == IN_DAGSTER else "that read what failed were not begun"
+        held = f"; {told['left']:,} {unmade}" if told["left"] and not stopped else ""
         console.print(f"{told['failed']:,} failed{held}. `pipeline retry {backfill_id}` takes up what failed.")
     elif told["left"] and not stopped:
-        console.print(f"{told['left']:,} are left, and no run says why. Look at the runs in Dagster, and plan anew.")
+        console.print(
+            f"{told['left']:,} are left, and none failed: the processes of their runs were killed too often, or "
+            f"Dagster could not go on. `pipeline retry {backfill_id}` takes up what is left."
+        )
     if stopped and not cancelled:
         console.print(f"`pipeline backfill --resume --id {backfill_id}` goes on.")
 

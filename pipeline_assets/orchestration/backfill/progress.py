@@ -24,7 +24,7 @@ class BackfillStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"  # it went through, and partitions failed
-    STOPPED = "stopped"  # partitions are left: `--resume` goes on
+    STOPPED = "stopped"  # partitions are left: `--resume` goes on, or `retry` where Dagster's own backfill has ended
     CANCELLED = "cancelled"
 
 

@@ -147,16 +147,21 @@ class Backfills:
     def draft_retry(self, before: Backfill) -> Backfill:
         """Make a backfill of what failed in another one, and of what was held back by that, by the present code.
 
+        Dagster tries a run whose process is gone again, but not without end, and then nothing is left that would go on:
+        of a backfill by Dagster all is taken up that is left.
+
         Raises:
-            UsageError: that one is running, or nothing of it failed.
+            UsageError: that one is running, or it has nothing to take up.
         """
         summary = self.summary(before)
         if summary.status is BackfillStatus.RUNNING:
             raise UsageError(f"backfill {before.backfill_id} is running; retry what failed of it when it has ended")
-        failed = summary.progress.failed
-        if not failed:
+        failed, left = summary.progress.failed, summary.progress.left
+        is_given_up = before.where == IN_DAGSTER and summary.status is not BackfillStatus.CANCELLED
+        again = {*failed, *(left if is_given_up else held_by(self.graph, failed, left))}
+        if not again:
             raise UsageError(f"nothing of backfill {before.backfill_id} failed: it is {summary.status.value}")
-        planned = only(before.file.plan, {*failed, *held_by(self.graph, failed, summary.progress.left)})
+        planned = only(before.file.plan, again)
         present = self._code_versions()
         planned = replace(planned, code_versions={lead: present[lead] for lead in planned.order if lead in present})
         return self.draft(

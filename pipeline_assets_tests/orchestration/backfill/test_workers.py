@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline_assets.errors import WorkerDied
-from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
+from pipeline_assets.errors import UsageError, WorkerDied
+from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.progress import BackfillStatus, Progress, progress_of, status_of
+from pipeline_assets.orchestration.backfill.service import Backfills
 from pipeline_assets.orchestration.backfill.workers import EndedRun, OtherProcess, Task, ThisProcess, Worker, carry_out
 from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.runs import partitions_of_run
@@ -197,6 +199,24 @@ def test_a_run_that_dagster_reports_as_failed_as_its_worker_died_says_nothing_of
     desk.instance.report_run_failed(run)
     assert [each.status for each in desk.progress.runs] == [dg.DagsterRunStatus.FAILURE]
     assert (desk.status, desk.progress.failed, desk.progress.done) == (BackfillStatus.STOPPED, {}, done)
+
+
+def test_what_a_lost_run_left_is_resumed_in_process_and_retried_where_dagster_gave_it_up(desk: Desk) -> None:
+    done = desk.stop_at(1)
+    (run,) = desk.progress.runs
+    desk.instance.report_run_failed(run)
+    backfills = Backfills(desk.defs, desk.instance, LocalStore(desk.shop.root / "lake"), {}, timezone="UTC")
+    by_dagster = replace(desk.backfill, where=IN_DAGSTER)
+
+    retry = backfills.draft_retry(by_dagster)
+
+    assert (retry.retries, retry.where) == (desk.backfill.backfill_id, IN_DAGSTER)
+    assert set(retry.file.plan.partitions()) == PARTITIONS - done
+    with pytest.raises(UsageError, match="failed: it is stopped"):
+        backfills.draft_retry(desk.backfill)
+    desk.book.cancel(desk.backfill.backfill_id)
+    with pytest.raises(UsageError, match="failed: it is cancelled"):
+        backfills.draft_retry(by_dagster)
 
 
 @pytest.mark.slow(5)
