@@ -141,22 +141,17 @@ def landing_files(day: date, *, seed: int) -> dict[str, bytes]:
     return files
 
 
-def good_events(day: date, *, seed: int) -> pa.Table:
-    """Return the distinct valid events of one UTC event day in order of time: the truth to compare with.
-
-    Columns: the five of the event contract (`amount` is decimal128(18, 2)), `arrival_day` (date32, the first
-    day that the event lands) and `days_late` (int32, how many days after `day` that is). The rows that are
-    beyond a horizon of n days are exactly those with `days_late` > n: a redelivered event has landed before.
-    """
-    return _event_day(day, seed).drop_columns(["channel", "source"])
-
-
 # --- What happens in the shop
 
 
 @lru_cache(maxsize=_LONGEST_DELAY_DAYS + 2)  # the event days behind a day's files and a redelivered one
-def _event_day(day: date, seed: int) -> pa.Table:
-    """Return the columns of `good_events`, and `channel` and `source`."""
+def good_events(day: date, *, seed: int) -> pa.Table:
+    """Return the distinct valid events of one UTC event day in order of time: the truth to compare with.
+
+    Columns: the five of the event contract (`amount` is decimal128(18, 2)), `arrival_day` (date32, the first day
+    that the event lands), `days_late` (int32, how many days after `day` that is), `channel` (string) and `source`
+    (int8, which file has it). Beyond a horizon of n days are exactly the rows with `days_late` > n.
+    """
     rng = _rng(seed, day, 0)
     epoch_day = day.toordinal() - _EPOCH_ORDINAL
     rush = 10 if day.toordinal() % 28 == 26 else 1
@@ -275,8 +270,8 @@ def _own_files(day: date, seed: int) -> dict[str, bytes]:
 
 
 def _arrivals(day: date, seed: int) -> pa.Table:
-    """Return the rows of `_event_day` that land on `day`, in order of time."""
-    event_days = (_event_day(day - timedelta(days=ago), seed) for ago in range(_LONGEST_DELAY_DAYS, -1, -1))
+    """Return the rows of `good_events` that land on `day`, in order of time."""
+    event_days = (good_events(day - timedelta(days=ago), seed=seed) for ago in range(_LONGEST_DELAY_DAYS, -1, -1))
     return pa.concat_tables(rows.filter(pc.equal(rows["arrival_day"], pa.scalar(day))) for rows in event_days)
 
 
