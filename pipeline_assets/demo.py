@@ -148,9 +148,9 @@ def landing_files(day: date, *, seed: int) -> dict[str, bytes]:
 def good_events(day: date, *, seed: int) -> pa.Table:
     """Return the distinct valid events of one UTC event day in order of time: the truth to compare with.
 
-    Columns: the five of the event contract (`amount` is decimal128(18, 2)), `arrival_day` (date32, the first day
-    that the event lands), `days_late` (int32, how many days after `day` that is), `channel` (string) and `source`
-    (int8, which file has it). Beyond a horizon of n days are exactly the rows with `days_late` > n.
+    Columns: the five of the event contract (`amount` is decimal128(18, 2)), `arrival_day` (date32, the first day that
+    the event lands), `days_late` (int32, how many days after `day` that is), `channel` (string) and `source` (int8, its
+    file). Beyond a horizon of n days are exactly the rows with `days_late` > n: a redelivered event has landed before.
     """
     rng = _rng(seed, day, 0)
     epoch_day = day.toordinal() - _EPOCH_ORDINAL

@@ -209,9 +209,9 @@ def load_settings(environment: Mapping[str, str | None] | None = None) -> Settin
 
 def _refuse_misspelt(given: Mapping[str, str], known: set[str]) -> None:
     reserved = {f"{PREFIX}{name}" for name in _COMING}
-    for name in given:
+    for name in (each for each in given if each.upper() not in known | reserved):
         meant = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.85)
-        if meant and name.upper() not in known | reserved:
+        if meant:
             raise SettingsError(f"{name} is no setting; {meant[0]} is meant, perhaps")
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import chdir
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from pipeline_assets_tests.orchestration.backfill.checkout import HISTORY, STEPS, statuses, wait_for
+from pipeline_assets.orchestration.process import open_instance
+from pipeline_assets_tests.orchestration.backfill.checkout import HISTORY, STEPS, Project, statuses, wait_for
 from pipeline_assets_tests.proofs.backfill_kills import command_for, served
+
+
+def assert_failed_runs_had_succeeded(there: Project) -> None:
+    """What Dagster cancels at the moment when it succeeds has no process any more, and Dagster calls that a failure."""
+    with chdir(there.folder), open_instance(there.folder) as instance:
+        for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])):
+            assert instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.RUN_SUCCESS)
 
 
 @pytest.mark.slow(60)
@@ -21,8 +31,8 @@ def test_a_backfill_in_dagster_that_is_cancelled_starts_nothing_afterwards(tmp_p
             before = there.counted(), there.stamps(), statuses(there)
             assert process.wait(120) == 130
         assert before[0].total() < len(STEPS) * len(HISTORY)
-        # FAILURE is what Dagster says of a run that it tells to end at the moment when the run has succeeded.
         assert before[2].keys() <= {"CANCELED", "SUCCESS", "FAILURE"}
+        assert_failed_runs_had_succeeded(there)
         refused = there.run("backfill", "--resume", "--id", book.stem, status=2)
         assert "was cancelled, for good" in refused.stderr
         time.sleep(3)  # the daemon looks every half second
