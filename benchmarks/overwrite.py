@@ -21,7 +21,7 @@ from benchmarks.bare_dagster import materialize
 from benchmarks.event_tables import DAY, WIDE_EVENTS, event_rows
 from benchmarks.measure import Figure, Target, compared, interleaved
 from benchmarks.write import commit_table
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets import ParquetIOManager, daily_asset
 from pipeline_assets.partition import Partition
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.support.commits import path_of

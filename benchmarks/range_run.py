@@ -22,7 +22,7 @@ import pyarrow as pa
 from benchmarks.bare_dagster import PlainIOManager
 from benchmarks.event_tables import DAY, WIDE_EVENTS, event_rows
 from benchmarks.measure import CannotRunError, Figure, Target, empty_project, interleaved, number, table
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
 from pipeline_assets.partition import days_between
 from pipeline_assets.rules.windows import same_day

@@ -17,7 +17,7 @@ from benchmarks.bare_dagster import write_plain
 from benchmarks.event_tables import DAY, event_rows
 from benchmarks.measure import Figure, Target, compared, interleaved
 from benchmarks.write import ROWS, commit_table
-from pipeline_assets.orchestration import ParquetIOManager
+from pipeline_assets import ParquetIOManager
 from pipeline_assets.orchestration.partition.frames import FrameKind
 from pipeline_assets.orchestration.partition.upstream import Upstream
 from pipeline_assets.rules.windows import same_day

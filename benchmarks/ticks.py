@@ -26,8 +26,8 @@ import pyarrow as pa
 
 from benchmarks.history import forgotten, land, make_history
 from benchmarks.measure import ROOT, CannotRunError, Figure, Target, number, table
+from pipeline_assets import daily_asset
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.contract import Column, Contract

@@ -21,7 +21,7 @@ import pyarrow as pa
 from benchmarks.bare_dagster import PlainIOManager, materialize, write_plain
 from benchmarks.event_tables import DAY, WIDE_EVENTS, event_rows
 from benchmarks.measure import Figure, Target, compared, interleaved
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.partition.staging import StagedRows
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record

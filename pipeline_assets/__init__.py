@@ -22,6 +22,7 @@ __all__ = [
     "ParquetIOManager",
     "PostOutcome",
     "Result",
+    "Unknown",
     "arrivals",
     "by",
     "check",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # for mypy and editors; who imports the package pays for the names that are used, when they are
-    from pipeline_assets.errors import MayPass, MustChange
+    from pipeline_assets.errors import MayPass, MustChange, Unknown
     from pipeline_assets.orchestration.alerts.channel import Answer, Channel, PostOutcome
     from pipeline_assets.orchestration.asset.decorator import DailyAsset, daily_asset
     from pipeline_assets.orchestration.partition.frames import Result
@@ -44,7 +45,7 @@ if TYPE_CHECKING:  # for mypy and editors; who imports the package pays for the 
     from pipeline_assets.rules.windows import arrivals, same_day, trailing
 else:
     _HOMES = {
-        "errors": ["MayPass", "MustChange"],
+        "errors": ["MayPass", "MustChange", "Unknown"],
         "orchestration.alerts.channel": ["Answer", "Channel", "PostOutcome"],
         "orchestration.asset.decorator": ["DailyAsset", "daily_asset"],
         "orchestration.partition.frames": ["Result"],

@@ -40,7 +40,20 @@ def _progress(shown_on: Console, unit: str, *columns: ProgressColumn) -> Progres
 console, stderr = _console(stderr=False), _console(stderr=True)
 
 
-class RunView:
+class View:
+    """A live progress, from its beginning to its end."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._progress.stop()
+
+
+class RunView(View):
     """A progress bar per table, and the closing table. Without a terminal: a line when a table is done.
 
     Args:
@@ -55,13 +68,6 @@ class RunView:
         self._tasks = {
             table: self._progress.add_task(table, total=total, note="", start=False) for table, total in days.items()
         }
-
-    def __enter__(self) -> Self:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._progress.stop()
 
     def day_done(self, event: FinishedDay) -> None:
         """Show one finished day."""
@@ -97,7 +103,7 @@ class RunView:
         return grid(names, rows, unbroken=len(names))
 
 
-class BackfillView:
+class BackfillView(View):
     """One bar over all partitions of a backfill, with rate and time left. Without a terminal: a line now and then.
 
     Args:
@@ -113,13 +119,6 @@ class BackfillView:
         self._failed = 0
         self._progress = _progress(self._console, "partitions")
         self._task = self._progress.add_task("backfill", total=sum(planned.values()), completed=self._before, note="")
-
-    def __enter__(self) -> Self:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._progress.stop()
 
     def say(self, sentence: str) -> None:
         """Print a line above the bar."""

@@ -7,12 +7,12 @@ from datetime import date
 
 import dagster as dg
 
+from pipeline_assets import ParquetIOManager
 from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.raw_events import LANDING
 from pipeline_assets.assets.sla_report import sla_report_asset
 from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.errors import DefinitionError
-from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.alerts.sensor import alerts_sensor, missed_slas
 from pipeline_assets.orchestration.alerts.webhook import Links, Webhook
 from pipeline_assets.orchestration.backfill.safety_net import safety_net

@@ -40,10 +40,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.store.files import replace_file
 
 EVENT_TYPES = ("page_view", "add_to_cart", "purchase", "refund")
-# The pipeline's default horizon: what arrives more than so many days after its UTC day is too late there.
-LATENESS_DAYS = 3
 
 _EVENTS_PER_DAY = 3_000
 _WEEKDAY_FACTORS = (1.02, 0.98, 0.96, 0.98, 1.04, 1.10, 0.92)
@@ -90,20 +89,12 @@ class DemoRefused(SettingsError):
 
 @dataclass(frozen=True, slots=True)
 class DemoSummary:
-    """What the landing zone holds of the days that `write_days` was asked for.
-
-    The counts of events are of distinct valid ones, by the first time they land. `late_events` arrive after
-    their UTC day, `too_late_events` are those of them that arrive beyond `LATENESS_DAYS`.
-    """
+    """What the landing zone holds of the days that `write_days` was asked for; `events` are distinct valid ones."""
 
     days: int = 0
-    empty_days: int = 0
     files: int = 0
-    redelivered_files: int = 0
     bytes: int = 0
     events: int = 0
-    late_events: int = 0
-    too_late_events: int = 0
 
 
 def write_days(
@@ -360,20 +351,8 @@ def _put(path: Path, data: bytes) -> None:
     if path.exists() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    replace_file(path, data)
 
 
 def _tally(day: date, files: dict[str, bytes], seed: int) -> dict[str, int]:
-    days_late = _arrivals(day, seed)["days_late"].to_numpy()
-    return {
-        "days": 1,
-        "empty_days": int(not files),
-        "files": len(files),
-        "redelivered_files": sum(name.startswith("demo-redelivered-") for name in files),
-        "bytes": sum(map(len, files.values())),
-        "events": len(days_late),
-        "late_events": int((days_late > 0).sum()),
-        "too_late_events": int((days_late > LATENESS_DAYS).sum()),
-    }
+    return {"days": 1, "files": len(files), "bytes": sum(map(len, files.values())), "events": len(_arrivals(day, seed))}

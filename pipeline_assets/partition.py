@@ -55,8 +55,12 @@ def span_in_words(first: date, last: date) -> str:
 
 
 def days_in_words(days: Collection[date], *, at_most: int | None = None) -> str:
-    """Unbroken stretches of the days, in any order; of more than `at_most` the first are named, the others counted."""
-    spans = ranges_of(sorted(days))
+    """Name the unbroken stretches of days that come in any order; see `spans_in_words`."""
+    return spans_in_words(ranges_of(sorted(days)), at_most=at_most)
+
+
+def spans_in_words(spans: Sequence[tuple[date, date]], *, at_most: int | None = None) -> str:
+    """Name stretches of days; of more than `at_most` the first are named, the others counted."""
     named = [span_in_words(*span) for span in spans[:at_most]]
     more = [f"and {len(spans) - len(named)} more stretches"] if len(spans) > len(named) else []
     return ", ".join([*named, *more])

@@ -35,7 +35,7 @@ PREFIX = "PIPELINE_"
 _COMING = ("POSTGRES_URL", "SLOT", "S3_ENDPOINT_URL")
 """Names that the design reserves: no typing errors."""
 _SECRETS = ("landing_token", "alert_webhook_url")
-"""Not to be seen in an error."""
+"""Settings whose values no error shows."""
 
 
 def project_root() -> Path:

@@ -27,7 +27,7 @@ def main() -> int:
     """Exit status 0 if no property fell, 1 if one did, pytest's own if it could not run."""
     parser = argparse.ArgumentParser(prog="make fuzz ARGS=...", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="begin no test after so many (default: 10)")
-    parser.add_argument("--times", type=int, default=1, help="examples a round, in those of `make test-all`")
+    parser.add_argument("--times", type=int, default=1, help="as many examples as usual in a round (default: 1)")
     parser.add_argument("--seed", type=int, help="of the first round; one round is all then")
     parser.add_argument("-k", dest="chosen", default="", help="as pytest's -k")
     asked = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> int:
 
 def _round(seed: int, times: int, chosen: str, *, seconds: float) -> tuple[int, int]:
     """Exit status, 0 also where the time was up; and how many properties were tried."""
-    sys.stdout.write(f"\nSeed {seed}, {times} x the examples of `make test-all`, {seconds / 60:.1f} minutes left\n")
+    sys.stdout.write(f"\nSeed {seed}, {times} x the usual examples, {seconds / 60:.1f} minutes left\n")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

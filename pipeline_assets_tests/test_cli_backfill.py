@@ -296,9 +296,9 @@ def edited(text: str) -> str:
         (edited, "was edited after it was written"),
         (lambda text: text[: len(text) // 2], "is not JSON"),
         (lambda _: "", "is not JSON (Expecting value: line 1 column 1 (char 0))"),
-        (lambda _: "[1]", "is JSON, but no plan"),
+        (lambda _: "[1]", "is JSON but not a plan"),
         (lambda text: text.replace('"pipeline_plan": 1', '"pipeline_plan": 2'), "a plan of format 2"),
-        (lambda _: "\udcff", "is no text in UTF-8"),
+        (lambda _: "\udcff", "is not UTF-8 text"),
     ],
 )
 def test_a_spoiled_plan_file_is_refused_in_one_message(desk: Desk, spoil: Callable[[str], str], said: str) -> None:
@@ -356,7 +356,7 @@ def test_a_plan_of_another_project_is_refused_by_the_tables_that_are_not_here(de
         (("backfill", "--days-per-run", "0"), "--days-per-run"),
         (("backfill", "--resume"), "there is no backfill to go on with"),
         (("backfill", "--resume", "--id", "x"), "there is no backfill 'x'; there are: none yet"),
-        (("backfill", *SPAN), "nobody is there to be asked; say --yes"),
+        (("backfill", *SPAN), "there is no terminal to ask at; say --yes"),
         (("cancel", ""), "there is no backfill ''"),
         (("retry", "x"), "there is no backfill 'x'"),
     ],

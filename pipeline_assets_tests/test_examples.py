@@ -141,7 +141,7 @@ def test_a_channel_that_cannot_write_is_tried_again(tmp_path: Path) -> None:
     alert = Alert("key", Severity.ALERT, "title", "events", [DAY], "verdict", "reason")
     answer = channel.deliver(Message("id", alert, now, now), now=now)
     assert answer.outcome is PostOutcome.TRY_AGAIN
-    assert "cannot be written: No such file or directory" in answer.told
+    assert "cannot be written: No such file or directory" in answer.reason
 
 
 def test_every_example_is_run_here() -> None:

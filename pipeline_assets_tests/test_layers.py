@@ -34,7 +34,7 @@ LAYERS = {
     "assets": {"store", "rules", "orchestration", "report", FRONT_DOOR},
     "settings": {"store", "rules"},
     # Stands beside the pipeline: it writes landing files that any reader could have got from anywhere.
-    "demo": set[str](),
+    "demo": {"store"},
     "console": {"rules", "report", "orchestration"},
 }
 """Which parts of the package a part may import besides itself and the ground; definitions and cli put all together."""

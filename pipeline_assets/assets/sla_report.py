@@ -16,10 +16,11 @@ from pipeline_assets.orchestration.sla.sensor import sla_report
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.sla import SlaReport
 from pipeline_assets.store import Store
-from pipeline_assets.store.protocol import page_path
 
 REPORT_DAYS = 30
 PAGE = "sla"
+CRON = "15 8 * * *"
+"""After the deadlines of the day."""
 
 SLA_REPORT = Contract(
     (
@@ -50,21 +51,16 @@ def sla_report_asset(
     days: dg.DailyPartitionsDefinition,
     store: Store,
     dagster_url: str,
-    pages_url: str | None = None,
-    cron: str = "15 8 * * *",
     backfill_policy: dg.BackfillPolicy | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.AssetsDefinition:
-    """The asset. Nothing is upstream of it: Dagster's own on_cron requests the newest day, once a day.
+    """Make the asset. Nothing is upstream of it: Dagster's own on_cron requests the newest day, once a day.
 
     Args:
         watched: the tables to report on. Runs in this process (tests, `pipeline run`) know no repository to ask.
-        days: first day and time zone, also of `cron`.
+        days: first day and time zone, also of CRON.
         store: of the lake; pages lie in it too.
         dagster_url: where the Dagster UI is, for links to runs.
-        pages_url: where the folder `_reports` is served, if it is. Browsers follow no link from the UI to a file:
-            without it the metadata has the page's path, to copy, and a summary with pictures.
-        cron: after the deadlines of the day, so that it is judged.
         backfill_policy: days per run of a backfill; all in one run unless given.
         now: the clock.
     """
@@ -83,7 +79,7 @@ def sla_report_asset(
                 {
                     "headline": dg.MetadataValue.text(headline(report)),
                     "summary": dg.MetadataValue.md(sla_summary(report, dagster_url=dagster_url)),
-                    "page": _link(page, day, pages_url),
+                    "page": dg.MetadataValue.path(page),  # browsers follow no link from the UI to a file
                 },
                 partition_key=key,
             )
@@ -99,7 +95,7 @@ def sla_report_asset(
             group_name="operations",
             owners=["team:data"],
             kinds={"html", "parquet"},
-            automation_condition=dg.AutomationCondition.on_cron(cron, days.timezone),
+            automation_condition=dg.AutomationCondition.on_cron(CRON, days.timezone),
             backfill_policy=backfill_policy or dg.BackfillPolicy.single_run(),
             metadata={"dagster/column_schema": table_schema(SLA_REPORT.schema, SLA_REPORT)},
             description=(
@@ -123,12 +119,6 @@ def rows_of(report: SlaReport) -> pa.Table:
         for each in report.tables
     ]
     return SLA_REPORT.conform(pa.Table.from_pylist(rows, schema=SLA_REPORT.schema))
-
-
-def _link(uri: str, day: date, pages_url: str | None) -> dg.UrlMetadataValue | dg.PathMetadataValue:
-    if pages_url is None:
-        return dg.MetadataValue.path(uri)
-    return dg.MetadataValue.url(f"{pages_url}/{page_path(PAGE, day)}")
 
 
 _AS_REPORTED = [

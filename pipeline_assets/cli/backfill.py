@@ -135,7 +135,7 @@ def _begin(project: Project, begun: Backfill, form: str, *, yes: bool) -> None:
         return
     backfills.check_dagster(begun)  # before it is written down as begun
     _confirm(yes=yes)
-    backfills.book.add(begun)
+    backfills.begin(begun)
     end_carrying_out(project, begun, form)
 
 
@@ -157,7 +157,7 @@ def _confirm(*, yes: bool) -> None:
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("nobody is there to be asked; say --yes to carry it out")
+        raise UsageError("there is no terminal to ask at; say --yes to carry it out")
     try:
         agreed = click.confirm("Carry it out?", err=True)
     except click.Abort:  # Ctrl-C

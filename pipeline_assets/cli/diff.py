@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline_assets.cli.main import EXIT_FAILED
-from pipeline_assets.cli.options import DAY, GivenPath
+from pipeline_assets.cli.options import DAY, GivenPath, format_option
 from pipeline_assets.cli.project import load_project
 from pipeline_assets.console import console, grid
 from pipeline_assets.errors import UsageError
@@ -28,14 +28,7 @@ from pipeline_assets.store.comparison import TableDiff, compare_lakes, open_lake
 @click.option("--to", "last", type=DAY, help="Last day.  [default: the last of both lakes]")
 @click.option("--max-changed-rows", type=click.IntRange(0), help="Rows of a table that may differ.")
 @click.option("--max-changed-share", type=click.FloatRange(0, 1), help="Share of a table's rows that may differ, to 1.")
-@click.option(
-    "--format",
-    "form",
-    default="table",
-    show_default=True,
-    type=click.Choice(["table", "markdown", "json"]),
-    help="For people, summaries, programs.",
-)
+@format_option("table", "markdown", "json", readers="For people, summaries, programs.")
 def diff(  # noqa: PLR0917 - click hands options over by name
     base: Path,
     other: Path | None,

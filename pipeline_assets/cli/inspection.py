@@ -110,11 +110,11 @@ def why(table: str, day: datetime) -> None:
         console.print("It has no record.")
     else:
         facts: list[list[object]] = [
-            ["recorded (UTC)", f"{found.recorded_at:%Y-%m-%d %H:%M:%S}"],
+            ["recorded (UTC)", f"{found.record.recorded_at:%Y-%m-%d %H:%M:%S}"],
             ["digest", found.record.digest],
             ["bytes", "as before: nothing downstream was asked for" if found.record.unchanged else "new"],
             ["why", found.launched],
-            ["run", found.run_id],
+            ["run", found.record.run_id or None],
         ]
         console.print(grid(["newest record", ""], facts))
     rows: list[list[object]] = [

@@ -17,14 +17,15 @@ from pipeline_assets.settings import Settings
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 MODES = tuple(mode.value for mode in Mode)
 FORCED_MODES = (Mode.FULL, Mode.INCREMENTAL, Mode.SELECTIVE)
-FORMAT = click.option(
-    "--format",
-    "form",
-    default="text",
-    show_default=True,
-    type=click.Choice(["text", "json"]),
-    help="For people, or CI.",
-)
+
+
+def format_option(*forms: str, readers: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make the option that says in which form the answer is printed; the first one unless given."""
+    kind = click.Choice(forms)
+    return click.option("--format", "form", default=forms[0], show_default=True, type=kind, help=readers)
+
+
+FORMAT = format_option("text", "json", readers="For people, or CI.")
 
 
 class GivenPath(click.Path):

@@ -74,7 +74,7 @@ def read_plan(path: Path) -> PlanFile:
         raise UsageError(f"there is no file {path}; `pipeline plan --out {path}` writes one") from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is no text in UTF-8 ({error}); a plan is written by `pipeline plan --out FILE`"
+            f"{path} is not UTF-8 text ({error}); a plan is written by `pipeline plan --out FILE`"
         ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import click
 
-from pipeline_assets.cli.options import DAY
+from pipeline_assets.cli.options import DAY, format_option
 from pipeline_assets.cli.project import checked_range, load_project, opened_instance
 from pipeline_assets.console import console, grid
 from pipeline_assets.orchestration.sla.sensor import sla_report
@@ -20,14 +20,7 @@ SLA_DAYS = 30
 @click.command()
 @click.option("--from", "first", type=DAY, help="First day.  [default: 30 days up to --to]")
 @click.option("--to", "last", type=DAY, help="Last day.  [default: yesterday]")
-@click.option(
-    "--format",
-    "form",
-    default="table",
-    show_default=True,
-    type=click.Choice(["table", "json", "html"]),
-    help="For people, programs, managers.",
-)
+@format_option("table", "json", "html", readers="For people, programs, managers.")
 def sla(first: datetime | None, last: datetime | None, form: str) -> None:
     """Print how the tables kept their deadlines, with the cause of every miss.
 

@@ -65,17 +65,14 @@ def selected_keys(defs: dg.Definitions, selection: str | None) -> list[dg.AssetK
     ]
     if selection is None:
         return [key for key in order if graph.get(key).automation_condition is None]
+    known = f"Assets: {', '.join(key.to_user_string() for key in order)}."
     try:
         wanted = dg.AssetSelection.from_coercible(selection.split(","))
         chosen = wanted.required_multi_asset_neighbors().resolve(graph)
     except (dg.DagsterError, ValueError) as error:
-        raise UsageError(
-            f"--select {selection} names no asset. Assets: {', '.join(key.to_user_string() for key in order)}."
-        ) from error
+        raise UsageError(f"--select {selection} names no asset. {known}") from error
     if not chosen:
-        raise UsageError(
-            f"--select {selection} selects nothing. Assets: {', '.join(key.to_user_string() for key in order)}."
-        )
+        raise UsageError(f"--select {selection} selects nothing. {known}")
     return [key for key in order if key in chosen]
 
 

@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from pipeline_assets.partition import ranges_of, span_in_words
+from pipeline_assets.partition import days_in_words
 from pipeline_assets.report.words import NONE, count, share
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.comparison import ColumnTally, DayState, TableDiff
+from pipeline_assets.store.comparison import ColumnTally, DayStatus, TableDiff
 
 STRETCHES = 4
 """Of days that are listed; the others are counted."""
 CELL_CHARACTERS = 80
 OTHER_DAYS = {
-    DayState.ONLY_BASE: "Only base has",
-    DayState.ONLY_OTHER: "Only other has",
-    DayState.SAME_ROWS: "The same rows in other bytes:",
+    DayStatus.ONLY_BASE: "Only base has",
+    DayStatus.ONLY_OTHER: "Only other has",
+    DayStatus.SAME_ROWS: "The same rows in other bytes:",
 }
 SUM_DIGITS, MEAN_DIGITS = 12, 6
 """Of floats. What differs behind twelve digits is the order in which they were added up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Listing:
     """Rows of text under the names of their columns."""
 
     names: Sequence[str]
@@ -56,16 +56,16 @@ def conclusion(tables: Sequence[TableDiff], tolerance: Tolerance) -> list[str]:
     return beyond or [f"Within the threshold: {allowed}."]
 
 
-def overview(tables: Sequence[TableDiff]) -> Table:
+def overview(tables: Sequence[TableDiff]) -> Listing:
     """List the tables, a row each."""
     names = ["table", "days equal", "differ", "only in base", "only in other", "rows of base", "rows of other"]
-    return Table(
+    return Listing(
         [*names, "added", "removed", "changed"],
         [
             [
                 each.table,
-                len(each.days[DayState.EQUAL]) + len(each.days[DayState.SAME_ROWS]),
-                *(len(each.days[state]) for state in (DayState.DIFFERENT, DayState.ONLY_BASE, DayState.ONLY_OTHER)),
+                len(each.days[DayStatus.EQUAL]) + len(each.days[DayStatus.SAME_ROWS]),
+                *(len(each.days[state]) for state in (DayStatus.DIFFERENT, DayStatus.ONLY_BASE, DayStatus.ONLY_OTHER)),
                 each.rows_base,
                 each.rows_other,
                 each.added,
@@ -80,7 +80,7 @@ def overview(tables: Sequence[TableDiff]) -> Table:
 def explanation(table: TableDiff) -> list[str]:
     """Say what differs in a table, in sentences."""
     said = []
-    if different := table.days[DayState.DIFFERENT]:
+    if different := table.days[DayStatus.DIFFERENT]:
         how = f"Rows are matched by {', '.join(table.key)}." if table.key else "Without a key rows are compared whole."
         said += [f"Differs on {_days(different)}: {_differing(table)}.", how]
     said += [f"{what} {_days(table.days[state])}." for state, what in OTHER_DAYS.items() if table.days[state]]
@@ -93,9 +93,9 @@ def explanation(table: TableDiff) -> list[str]:
     return said
 
 
-def values(table: TableDiff) -> Table:
+def values(table: TableDiff) -> Listing:
     """A row for each column in which values differ; sums and means are of all rows of days that differ."""
-    return Table(
+    return Listing(
         ["column", "values changed", "sum on those days", "mean on those days", "for example"],
         [
             [
@@ -135,10 +135,7 @@ def _differing(table: TableDiff) -> str:
 
 
 def _days(days: Sequence[date]) -> str:
-    stretches = ranges_of(days)
-    listed = [span_in_words(*span) for span in stretches[:STRETCHES]]
-    left = sum((last - first).days + 1 for first, last in stretches[STRETCHES:])
-    return f"{count(len(days), 'day')} ({', '.join(listed)}{f' and {left:,} more' if left else ''})"
+    return f"{count(len(days), 'day')} ({days_in_words(days, at_most=STRETCHES)})"
 
 
 def _sum_moved(table: TableDiff, name: str, column: ColumnTally) -> bool:
@@ -173,7 +170,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= CELL_CHARACTERS else f"{text[: CELL_CHARACTERS - 1]}…"
 
 
-def _grid(table: Table) -> list[str]:
+def _grid(table: Listing) -> list[str]:
     rows = [[_plain(cell) if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in table.rows]
     return [f"| {' | '.join(row)} |" for row in (table.names, ["---"] * len(table.names), *rows)]
 

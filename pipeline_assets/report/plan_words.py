@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 
-from pipeline_assets.partition import Partition, ranges_of, span_in_words
+from pipeline_assets.partition import Partition, ranges_of, spans_in_words
 from pipeline_assets.report.words import count, duration
 from pipeline_assets.rules.backfill import Action, Entry, Mode, Plan, Reason, Spread, chain, total
 
-SHOWN_STRETCHES = 4
+few = partial(spans_in_words, at_most=4)
+"""Stretches of days, in a cell."""
 COLUMNS = ("table", "reason", "days", "which", "the first of them")
 PROGRESS_COLUMNS = ("table", "watermark", "gaps before it")
 MEANINGS = {
@@ -39,7 +41,7 @@ def headline(plan: Plan) -> str:
     ask = plan.ask
     why = f", because: {ask.why}" if ask.why else ""
     force = ", by force" if ask.force else ""
-    days = _few(ask.days) or "all days"
+    days = few(ask.days) or "all days"
     return f"{ask.mode.value} backfill of {', '.join(ask.tables)}, {days}{force}{why}"
 
 
@@ -59,7 +61,7 @@ def rows(plan: Plan) -> list[list[object | None]]:
 
 def folded(days: Sequence[date]) -> str:
     """Write ascending days as a few stretches."""
-    return _few(ranges_of(days))
+    return few(ranges_of(days))
 
 
 def progress_rows(plan: Plan) -> list[list[object]]:
@@ -156,10 +158,4 @@ def _gaps(gaps: Sequence[tuple[date, date]]) -> str:
     if not gaps:
         return "none"
     days = sum((last - first).days + 1 for first, last in gaps)
-    return f"{count(days, 'day')}: {_few(gaps)}"
-
-
-def _few(stretches: Sequence[tuple[date, date]]) -> str:
-    shown = ", ".join(span_in_words(*span) for span in stretches[:SHOWN_STRETCHES])
-    more = len(stretches) - SHOWN_STRETCHES
-    return f"{shown} and {more} more" if more > 0 else shown
+    return f"{count(days, 'day')}: {few(gaps)}"

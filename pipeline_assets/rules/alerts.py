@@ -36,7 +36,8 @@ class Alert:
         key: two alerts with one key are the same alert; it is sent once.
         table: key of the asset, its path joined by "/".
         days: that it is about, ascending.
-        verdict: of the retry rules, or of the SLA, in a word or two; `reason` is a sentence.
+        verdict: of the retry rules; of what had none the status of a delivery, the name of a check, or what became of a
+            run. In a word or two; `reason` is a sentence.
         run_id: of a Dagster run to look at.
     """
 
@@ -75,7 +76,7 @@ def folded(alerts: Iterable[Alert]) -> list[Alert]:
         days = tuple(sorted({day for each in (first, *others) for day in each.days})[:DAYS_KEPT])
         title, reason = (
             counted(f"{first.table}: {first.verdict}", days),
-            f"{first.reason} And {len(others)} more alike.",
+            f"{first.reason} And {len(others)} similar alerts.",
         )
         merged.append(replace(first, days=days, title=title, reason=reason) if others else first)
     return merged

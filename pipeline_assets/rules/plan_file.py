@@ -80,7 +80,7 @@ def of_text(text: str, *, name: str) -> PlanFile:
     except ValueError as error:
         raise UsageError(f"{name} is not JSON ({error}); a plan is written by `pipeline plan --out FILE`") from error
     if not isinstance(whole, dict) or "pipeline_plan" not in whole:
-        raise UsageError(f"{name} is JSON, but no plan; a plan is written by `pipeline plan --out FILE`")
+        raise UsageError(f"{name} is JSON but not a plan; a plan is written by `pipeline plan --out FILE`")
     if whole["pipeline_plan"] != FORMAT:
         raise UsageError(
             f"{name} is a plan of format {whole['pipeline_plan']}, this version reads format {FORMAT}; plan again with "

@@ -52,7 +52,7 @@ def _words(prefix: str, listed: str) -> frozenset[str]:
 
 NOT_NAMED = Verdict("not named", "bug")
 """A bug is not transient."""
-TOLD = Verdict(
+THROTTLED = Verdict(
     "server asked to wait",
     "busy",
     frozenset({TOLD_TO_WAIT}) | _words("http", "429 503"),
@@ -132,7 +132,7 @@ FULL = Verdict(
     severity=Severity.PAGE,
     ends_range_after=1,
 )
-VERDICTS = (TOLD, NETWORK, BUSY, CONFLICT, DENIED, BROKEN, UNUSABLE, MISCONFIGURED, REFUSED, FULL)
+VERDICTS = (THROTTLED, NETWORK, BUSY, CONFLICT, DENIED, BROKEN, UNUSABLE, MISCONFIGURED, REFUSED, FULL)
 """In no order: no symptom stands in two rows."""
 
 

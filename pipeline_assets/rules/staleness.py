@@ -106,9 +106,9 @@ class Reaction:
     requests: Sequence[Request]
     found: Mapping[Partition, Staleness]
 
-    def partitions(self, *states: StalenessStatus) -> set[Partition]:
+    def partitions(self, *statuses: StalenessStatus) -> set[Partition]:
         """Pick the candidates that have one of the statuses."""
-        return {partition for partition, staleness in self.found.items() if staleness.status in states}
+        return {partition for partition, staleness in self.found.items() if staleness.status in statuses}
 
 
 def downstream_partitions(graph: Graph, changed: Iterable[Partition], last_days: Mapping[str, date]) -> set[Partition]:

@@ -27,7 +27,7 @@ from pipeline_assets.store.row_diff import (
 )
 
 
-class DayState(StrEnum):
+class DayStatus(StrEnum):
     """How a day of one lake stands to the same day of another."""
 
     EQUAL = "equal"  # the same bytes, which are not decoded
@@ -62,7 +62,7 @@ class TableDiff:
 
     table: str
     key: tuple[str, ...] = ()
-    days: dict[DayState, list[date]] = field(default_factory=lambda: {state: [] for state in DayState})
+    days: dict[DayStatus, list[date]] = field(default_factory=lambda: {state: [] for state in DayStatus})
     rows_base: int = 0
     rows_other: int = 0
     added: int = 0
@@ -77,18 +77,18 @@ class TableDiff:
     @property
     def is_equal(self) -> bool:
         """True if no day differs in rows, columns, or in being there."""
-        return not any(self.days[state] for state in (DayState.DIFFERENT, DayState.ONLY_BASE, DayState.ONLY_OTHER))
+        return not any(self.days[state] for state in (DayStatus.DIFFERENT, DayStatus.ONLY_BASE, DayStatus.ONLY_OTHER))
 
     @property
     def differing_share(self) -> float:
         """From 0 to 1, of the rows of whichever lake has more."""
         return min(1.0, self.differing / max(self.rows_base, self.rows_other, 1))
 
-    def add_day_of_one(self, day: date, state: DayState, rows: int) -> None:
+    def add_day_of_one(self, day: date, state: DayStatus, rows: int) -> None:
         """Count a day that only one lake has."""
         self.days[state].append(day)
         self.differing += rows
-        if state is DayState.ONLY_BASE:
+        if state is DayStatus.ONLY_BASE:
             self.rows_base += rows
             self.removed += rows
         else:
@@ -100,10 +100,10 @@ class TableDiff:
         self.rows_base += rows_base
         self.rows_other += rows_other
         if found is None:
-            self.days[DayState.EQUAL].append(day)
+            self.days[DayStatus.EQUAL].append(day)
             return
         differing = found.added + found.removed + (found.changed or 0)
-        self.days[DayState.DIFFERENT if differing or found.types else DayState.SAME_ROWS].append(day)
+        self.days[DayStatus.DIFFERENT if differing or found.types else DayStatus.SAME_ROWS].append(day)
         self.added += found.added
         self.removed += found.removed
         self.changed += found.changed or 0
@@ -203,9 +203,9 @@ def _compare_table(base: Store, other: Store, rows: RowComparison, diff: TableDi
                     counts = row_count(old.file), row_count(new.file)
                     diff.add_day(day, *counts, None if same else rows.compare(old.file, new.file, diff.key))
                 elif old is not None:
-                    diff.add_day_of_one(day, DayState.ONLY_BASE, row_count(old.file))
+                    diff.add_day_of_one(day, DayStatus.ONLY_BASE, row_count(old.file))
                 elif new is not None:
-                    diff.add_day_of_one(day, DayState.ONLY_OTHER, row_count(new.file))
+                    diff.add_day_of_one(day, DayStatus.ONLY_OTHER, row_count(new.file))
             except (pa.ArrowException, duckdb.Error) as error:
                 raise UsageError(f"{partition}: it cannot be compared: {str(error).strip()}") from error
     return diff

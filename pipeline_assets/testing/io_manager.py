@@ -63,7 +63,7 @@ def a_day_without_rows_is_a_day(io_manager: dg.IOManager) -> None:
 
 
 def a_day_that_was_never_written_is_an_error(io_manager: dg.IOManager) -> None:
-    """Not an empty frame: "no rows today" and "not computed yet" are different things."""
+    """A day that was never written does not read as an empty frame: that would say "no rows today"."""
     _write(io_manager, {KEYS[0]: _rows(KEYS[0], 1)})
     if _read(io_manager, KEYS[1]) is not None:
         raise AssertionError(f"{KEYS[1]} was never written, and yet it reads as a frame")

@@ -30,7 +30,7 @@ NO_TABLES = ("", "_history", "../sales", "/sales", "sales/", "a//b", "dt=2026-06
 
 
 def before_the_first_commit_there_is_nothing(store: Store) -> None:
-    """Whatever is asked of a partition that was never published."""
+    """Of a partition that was never published, a store finds nothing, whatever it is asked."""
     found = (store.head(SALES), store.open(SALES), store.look([SALES])[SALES].version)
     _expect(found == (None, None, None), f"a partition that was never published has {found}")
     _expect(not store.history(SALES), "a partition that was never published has a history")
@@ -56,7 +56,7 @@ def a_commit_reads_back_as_it_was_written(store: Store) -> None:
 
 
 def heads_are_listed_by_day_and_tables_by_name(store: Store) -> None:
-    """In ascending order, whatever the order of the publishes."""
+    """A store lists in ascending order, whatever the order of the publishes was."""
     for partition in (SALES, *OTHERS, Partition("shop", DAY), Partition("a", DAY)):
         _overwrite(store, b"x", partition)
     days = list(store.heads(SALES.table))
@@ -74,7 +74,7 @@ def partitions_are_apart(store: Store) -> None:
 
 
 def what_is_staged_is_seen_by_nobody(store: Store) -> None:
-    """Until it is published; and if it never is, it is gone."""
+    """What is staged is read by nobody before it is published; what never is, leaves nothing behind."""
     _overwrite(store, b"old")
     with store.stage(SALES) as staged:
         with staged.sink() as sink:
@@ -88,7 +88,7 @@ def what_is_staged_is_seen_by_nobody(store: Store) -> None:
 
 
 def equal_bytes_change_nothing(store: Store) -> None:
-    """Not the version, not the time, not the history; whatever was seen."""
+    """A publish of the head's own bytes keeps its version, its time and the history, whatever was seen."""
     first = _overwrite(store, b"same").commit
     for seen in (store.look([SALES])[SALES], Seen(None)):
         again = _publish(store, b"same", seen)
@@ -134,7 +134,7 @@ def of_rivals_one_wins(store: Store) -> None:
 
 
 def a_reader_keeps_the_commit_that_it_opened(store: Store) -> None:
-    """Whatever is published while it reads."""
+    """A reader goes on with the commit that it opened, whatever is published while it reads."""
     _overwrite(store, b"old")
     pinned = store.open(SALES)
     if pinned is None:
@@ -146,7 +146,7 @@ def a_reader_keeps_the_commit_that_it_opened(store: Store) -> None:
 
 
 def replaced_commits_are_kept_up_to_a_bound(store: Store) -> None:
-    """The newest of them, and they are listed first."""
+    """History keeps the newest replaced commits, up to a bound, and lists the newest first."""
     digests = [_overwrite(store, b"%d" % number).commit.digest for number in range(HISTORY + 3)]
     expected = digests[-2 : -HISTORY - 2 : -1]
     found = _kept(store)
@@ -154,7 +154,7 @@ def replaced_commits_are_kept_up_to_a_bound(store: Store) -> None:
 
 
 def a_restored_commit_is_the_head_again(store: Store) -> None:
-    """As a new version: who saw the head before it is refused. What it replaced is kept in its turn."""
+    """A restored commit is a new version: who saw an older head is refused. What it replaced is kept in its turn."""
     first = _overwrite(store, b"first", record=Record(rows=1)).commit
     seen_first = store.look([SALES])[SALES]
     second = _overwrite(store, b"second").commit
@@ -172,7 +172,7 @@ def a_restored_commit_is_the_head_again(store: Store) -> None:
 
 
 def a_record_stays_with_its_commit(store: Store) -> None:
-    """As it was handed over, with what the store knows better; and an unchanged publish renews it."""
+    """A record reads back as it was handed over, with what the store knows better; an unchanged publish renews it."""
     record = Record(
         inputs={"events": {DAY: "digest"}},
         began_at=datetime(2026, 6, 11, 4, 30, tzinfo=UTC),
@@ -195,7 +195,7 @@ def a_record_stays_with_its_commit(store: Store) -> None:
 
 
 def a_table_of_a_name_that_leads_elsewhere_is_refused(store: Store) -> None:
-    """Names stay below the root, and apart from the store's own folders."""
+    """Names of tables stay below the root, and apart from the store's own folders."""
     uses: tuple[Callable[[Partition], object], ...] = (
         store.head,
         lambda one: store.look([one]),
@@ -210,7 +210,7 @@ def a_table_of_a_name_that_leads_elsewhere_is_refused(store: Store) -> None:
 
 
 def a_page_takes_the_place_of_the_one_before(store: Store) -> None:
-    """At the same place, where no table can be."""
+    """A page lies where the one before it lay, and where no table can be."""
     places = {store.write_page("sla", DAY, text) for text in ("<p>a long first page</p>", "<p>é</p>")}
     _expect(len(places) == 1, f"two pages of one day lie at {sorted(places)}")
     _expect(not store.heads("sla"), "a page counts as a commit")
@@ -218,7 +218,7 @@ def a_page_takes_the_place_of_the_one_before(store: Store) -> None:
 
 
 def a_store_can_be_asked_whether_it_can_be_written(store: Store) -> None:
-    """Which leaves nothing that a reader could see."""
+    """The check whether a store can be written leaves nothing that a reader could see."""
     store.check_writable()
     _expect(not store.tables(), "the check left a table")
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_assets import Result
 from pipeline_assets.assets.events import EVENTS, events
 from pipeline_assets.assets.raw_events import EVENT_COLUMNS
-from pipeline_assets.orchestration import Result
 from pipeline_assets.rules.contract import Audit
 from pipeline_assets_tests.assets.landed import DAY, HEADER, arrive, land
 from pipeline_assets_tests.support.properties import examples

@@ -14,10 +14,10 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets import ParquetIOManager
 from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.source.select import Source, load_source
 from pipeline_assets.demo import good_events, write_days
-from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.store.landing import LandingZone
 from pipeline_assets_tests.assets.landed import DAY, HEADER, SOURCE, SOURCES, land
 

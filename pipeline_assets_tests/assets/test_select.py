@@ -41,7 +41,7 @@ def source_of(where: str = "", **expressions: str) -> Source:
     return parse_source(f"SELECT {columns} FROM landing {where}", name="test.sql")
 
 
-def judgement(source: Source, *rows: Row, day: date = DAY, timezone: str = "UTC", lateness_days: int = 3) -> pa.Table:
+def sort_out(source: Source, *rows: Row, day: date = DAY, timezone: str = "UTC", lateness_days: int = 3) -> pa.Table:
     names = dict.fromkeys(name for row in rows for name in {**GOOD, **row})
     table = pa.table(
         {
@@ -56,12 +56,12 @@ def judgement(source: Source, *rows: Row, day: date = DAY, timezone: str = "UTC"
     return result
 
 
-def judged(source: Source, *rows: Row, **arguments: Any) -> list[dict[str, Any]]:
-    return list(judgement(source, *rows, **arguments).to_pylist())
+def sorted_rows(source: Source, *rows: Row, **arguments: Any) -> list[dict[str, Any]]:
+    return list(sort_out(source, *rows, **arguments).to_pylist())
 
 
 def verdicts(source: Source, *rows: Row, **arguments: Any) -> list[tuple[str | None, str | None]]:
-    table = judgement(source, *rows, **arguments)
+    table = sort_out(source, *rows, **arguments)
     return list(zip(table["rule"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 
@@ -105,7 +105,7 @@ def test_there_is_no_shipped_source_that_is_not_tested() -> None:
     ],
 )
 def test_a_source_may_be_written_in_several_ways(text: str) -> None:
-    (row,) = judged(parse_source(text, name="test.sql"), {})
+    (row,) = sorted_rows(parse_source(text, name="test.sql"), {})
     assert row["rule"] is None
     assert row["event_id"] == "e1"
     assert row["amount"] == Decimal("1.5000")
@@ -356,7 +356,7 @@ def test_a_strptime_that_fails_rejects_its_own_row() -> None:
     ],
 )
 def test_an_amount_is_exact_or_beyond_what_fits_and_rejected(amount: str, written: str, kept: str | None) -> None:
-    (row,) = judged(source_of(amount=amount), {"amount": written})
+    (row,) = sorted_rows(source_of(amount=amount), {"amount": written})
     assert (row["rule"], row["amount"]) == ((None, Decimal(kept)) if kept else ("cast", None))
 
 
@@ -372,7 +372,7 @@ def test_a_product_of_exact_numbers_is_exact_or_rejected() -> None:
     source = load_source(SOURCES / "online_retail.sql")
     row = {"InvoiceNo": "1", "CustomerID": "17850.0", "InvoiceDate": "2026-06-10 12:00:00"}
     factors = [("3", "0.1234"), ("2.5", "0.01"), ("144", "1.06"), ("-80995", "38970.0025"), ("99999999", "999999.9999")]
-    found = judged(source, *({**row, "Quantity": quantity, "UnitPrice": price} for quantity, price in factors))
+    found = sorted_rows(source, *({**row, "Quantity": quantity, "UnitPrice": price} for quantity, price in factors))
     assert [(each["rule"], each["amount"]) for each in found] == [
         (None, Decimal(quantity) * Decimal(price)) for quantity, price in factors
     ]
@@ -383,7 +383,7 @@ def test_a_product_of_exact_numbers_is_exact_or_rejected() -> None:
 
 
 def test_a_floating_point_amount_is_rounded_to_four_decimals() -> None:
-    rows = judged(source_of(amount="CAST(amount AS DOUBLE) * 3"), {"amount": "0.1"}, {"amount": "1e15"})
+    rows = sorted_rows(source_of(amount="CAST(amount AS DOUBLE) * 3"), {"amount": "0.1"}, {"amount": "1e15"})
     assert [(row["rule"], row["amount"]) for row in rows] == [(None, Decimal("0.3000")), ("cast", None)]
 
 
@@ -428,14 +428,14 @@ def test_a_required_column_that_is_null_is_rejected(column: str) -> None:
 
 
 def test_a_guest_and_an_event_without_an_amount_are_kept() -> None:
-    (row,) = judged(source_of(), {"who": None, "amount": None})
+    (row,) = sorted_rows(source_of(), {"who": None, "amount": None})
     assert (row["rule"], row["user_id"], row["amount"]) == (None, None, None)
 
 
 def test_an_empty_text_that_an_expression_gives_is_null() -> None:
     source = source_of(event_id="trim(id)", user_id="regexp_replace(who, '^guest$', '')")
     assert rules(source, {"id": "  "}) == ["required"]
-    assert judged(source, {"who": "guest"})[0]["user_id"] is None
+    assert sorted_rows(source, {"who": "guest"})[0]["user_id"] is None
 
 
 def test_the_first_rule_that_a_row_breaks_is_named() -> None:
@@ -512,7 +512,7 @@ def test_times_far_away_are_rejected_and_not_an_error(time: str, rule: str, time
     ],
 )
 def test_a_time_without_a_zone_is_of_the_pipelines_zone(written: str, timezone: str, instant: str) -> None:
-    (row,) = judged(source_of(), {"time": written}, timezone=timezone)
+    (row,) = sorted_rows(source_of(), {"time": written}, timezone=timezone)
     assert (row["rule"], row["event_time"]) == (None, datetime.fromisoformat(instant))
 
 
@@ -528,6 +528,6 @@ def test_a_time_without_a_zone_is_of_the_pipelines_zone(written: str, timezone: 
     )
 )
 def test_an_amount_comes_out_as_it_went_in_or_is_rejected(amounts: list[Decimal]) -> None:
-    for amount, row in zip(amounts, judged(source_of(), *({"amount": str(a)} for a in amounts)), strict=True):
+    for amount, row in zip(amounts, sorted_rows(source_of(), *({"amount": str(a)} for a in amounts)), strict=True):
         fits = amount == amount.quantize(Decimal("0.0001")) and abs(amount) < 10**14
         assert (row["rule"], row["amount"]) == ((None, amount) if fits else ("cast", row["amount"]))

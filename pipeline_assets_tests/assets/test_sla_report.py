@@ -11,8 +11,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import ParquetIOManager
 from pipeline_assets.assets.sla_report import SLA_REPORT, rows_of, sla_report_asset
-from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.asset.due import due_metadata
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.partition import Partition
@@ -110,13 +110,6 @@ def test_the_page_of_a_day_is_linked_from_its_metadata(tmp_path: Path, instance:
     assert page == page_file(tmp_path, START)
     assert "visits kept its promise on 1 January 2026." in page.read_text(encoding="utf-8")
     assert metadata["summary"].startswith("**visits kept its promise")
-
-
-def test_where_pages_are_served_the_link_is_one_to_follow(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    asset = asset_for(tmp_path, pages_url="https://reports.example")
-    metadata = run(asset, tmp_path, instance, START, START)[START.isoformat()]
-
-    assert metadata["page"] == "https://reports.example/sla/dt=2026-01-01/sla.html"
 
 
 def test_a_range_leaves_what_runs_of_single_days_leave(tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import Result, daily_asset
+from pipeline_assets import Result, daily_asset
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets_tests.mishaps.world import DAYS, World, chain, needed, run_and_be_killed

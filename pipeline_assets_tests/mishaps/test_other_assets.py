@@ -10,8 +10,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import Result, daily_asset
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.orchestration import Result, daily_asset
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.windows import same_day
 from pipeline_assets_tests.mishaps.world import AMOUNT, DAYS, World, chain, needed

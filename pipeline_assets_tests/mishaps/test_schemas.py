@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.assets.source.select import parse_source
 from pipeline_assets.errors import LandingError
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.windows import trailing
 from pipeline_assets_tests.assets.landed import arrive, land

@@ -27,10 +27,9 @@ import pyarrow.parquet as pq
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill  # what the UI launches; no public name
 
-from pipeline_assets import cli
+from pipeline_assets import cli, daily_asset
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.safety_net import NAME as SAFETY_NET
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of

@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.orchestration import Result, daily_asset
+from pipeline_assets import Result, daily_asset
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check

@@ -13,7 +13,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START
 from pipeline_assets.orchestration.retry.step import RetryRules
 from pipeline_assets.partition import Partition

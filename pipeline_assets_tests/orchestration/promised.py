@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.sla.sensor import sla_report
 from pipeline_assets.rules.due import by
 from pipeline_assets.rules.sla import Cause, DeliveryStatus, TableReport

@@ -13,8 +13,8 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
+from pipeline_assets import daily_asset
 from pipeline_assets.errors import ContractBroken, LandingUnavailable, PartitionConflict
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, Impatient, key, numbers
 
 FOLDER = "RETRIED_FOLDER"

@@ -20,8 +20,7 @@ from dagster._core.execution.plan.objects import StepFailureData, UserFailureDat
 
 from pipeline_assets.orchestration.changes.upstream_sensor import UpstreamCursor, UpstreamTick
 from pipeline_assets.orchestration.history.event_log import EventLog
-from pipeline_assets.orchestration.history.failures import RecordedFailure as Judged
-from pipeline_assets.orchestration.history.failures import failure_metadata
+from pipeline_assets.orchestration.history.failures import RecordedFailure, failure_metadata
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
@@ -225,7 +224,7 @@ class World:
             may_retry = transient and attempt.attempts < MAX_ATTEMPTS
             not_before = self.now + timedelta(seconds=wait_seconds) if may_retry else None
             outlook |= dict.fromkeys(failed, not_before)
-            told = Judged(
+            told = RecordedFailure(
                 attempt.run_id,
                 lead,
                 self.graph.steps[lead],

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipeline_assets import ParquetIOManager
 from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.source.select import load_source
 from pipeline_assets.demo import write_days
-from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.process import execute, failures_of, plan_range, selected_keys
 from pipeline_assets.store.landing import LandingZone
 from pipeline_assets.store.local import LocalStore

@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from pipeline_assets import ParquetIOManager
 from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.source.select import load_source
-from pipeline_assets.orchestration import ParquetIOManager
 from pipeline_assets.orchestration.process import execute, failures_of, plan_range, selected_keys
 from pipeline_assets.rules.symptoms import retry_after_seconds
 from pipeline_assets.store.http.client import HttpClient

@@ -13,8 +13,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.errors import UsageError
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.process import (
     PlannedRun,
     execute,

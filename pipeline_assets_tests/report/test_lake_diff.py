@@ -12,7 +12,7 @@ import pytest
 from pipeline_assets.report.lake_diff import conclusion, explanation, headline, lake_diff_markdown, overview, values
 from pipeline_assets.report.lake_diff_json import lake_diff_json
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.comparison import DayState, TableDiff
+from pipeline_assets.store.comparison import DayStatus, TableDiff
 from pipeline_assets.store.row_diff import ColumnDiff, RowDiff, Total, TypeChange, ValueChange
 
 FIRST = date(2026, 3, 1)
@@ -62,8 +62,10 @@ def test_days_are_told_as_stretches_and_many_of_them_are_counted() -> None:
     ]
     apart = TableDiff("events")
     for number in range(0, 40, 2):
-        apart.add_day_of_one(day(number), DayState.ONLY_BASE, 1)
-    assert explanation(apart) == ["Only base has 20 days (2026-03-01, 2026-03-03, 2026-03-05, 2026-03-07 and 16 more)."]
+        apart.add_day_of_one(day(number), DayStatus.ONLY_BASE, 1)
+    assert explanation(apart) == [
+        "Only base has 20 days (2026-03-01, 2026-03-03, 2026-03-05, 2026-03-07, and 16 more stretches)."
+    ]
 
 
 def test_what_is_equal_needs_no_words() -> None:

@@ -32,7 +32,9 @@ def plan(
 
 def test_three_years_are_one_line_and_scattered_days_are_counted() -> None:
     assert folded([day(number) for number in range(1096)]) == f"{FIRST} to {day(1095)}"
-    assert folded([day(2 * number) for number in range(200)]) == (f"{FIRST}, {day(2)}, {day(4)}, {day(6)} and 196 more")
+    assert folded([day(2 * number) for number in range(200)]) == (
+        f"{FIRST}, {day(2)}, {day(4)}, {day(6)}, and 196 more stretches"
+    )
     assert folded([day(0), day(1), day(5)]) == f"{FIRST} to {day(1)}, {day(5)}"
 
 

@@ -266,7 +266,7 @@ def test_gathered_alerts_of_one_cause_are_folded_and_others_are_left_alone() -> 
     other = alert(DAYS[5], reason="something else")
     (merged, alone) = folded([*missed[:2], other, missed[2]])
     assert (merged.key, merged.title, list(merged.days)) == (missed[0].key, "events: missing: 3 days", DAYS[:3])
-    assert merged.reason == f"{DAYS[0]} is not there And 2 more alike."
+    assert merged.reason == f"{DAYS[0]} is not there And 2 similar alerts."
     assert alone == shortened(other)
     assert [each.severity for each in folded([alert(), alert(severity=Severity.INFO)])] == ["alert", "info"]
 

@@ -116,8 +116,8 @@ def test_the_digest_is_of_what_the_plan_says_and_not_of_when() -> None:
     [
         ("", "is not JSON"),
         ('{"pipeline_plan": 1', r"is not JSON \(Expecting"),
-        ("null", "is JSON, but no plan"),
-        ('{"tables": {}}', "is JSON, but no plan;"),
+        ("null", "is JSON but not a plan"),
+        ('{"tables": {}}', "is JSON but not a plan;"),
         (f'{{"pipeline_plan": {FORMAT + 1}}}', f"of format {FORMAT + 1}, this version reads format {FORMAT}"),
         ('{"pipeline_plan": 1}', "was edited after it was written"),
     ],

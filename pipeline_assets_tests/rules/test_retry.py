@@ -38,7 +38,7 @@ from pipeline_assets.rules.retry import (
     NETWORK,
     NOT_NAMED,
     REFUSED,
-    TOLD,
+    THROTTLED,
     UNUSABLE,
     VERDICTS,
     Verdict,
@@ -111,8 +111,8 @@ CASES: dict[str, tuple[BaseException, Verdict]] = {
     "store busy": (errors.StoreBusy("locked"), BUSY),
     "landing in progress": (errors.LandingInProgress("written"), BUSY),
     "landing unavailable": (errors.LandingUnavailable("reset"), NETWORK),
-    "landing asks to wait": (errors.LandingUnavailable("429", retry_after_seconds=2), TOLD),
-    "landing asks to wait no time": (errors.LandingUnavailable("429", retry_after_seconds=0), TOLD),
+    "landing asks to wait": (errors.LandingUnavailable("429", retry_after_seconds=2), THROTTLED),
+    "landing asks to wait no time": (errors.LandingUnavailable("429", retry_after_seconds=0), THROTTLED),
     "landing asks nonsense": (errors.LandingUnavailable("429", retry_after_seconds=float("nan")), NETWORK),
     "landing missing": (errors.LandingMissing("404"), UNUSABLE),
     "landing unreadable": (errors.LandingError("truncated"), UNUSABLE),
@@ -160,8 +160,8 @@ CASES: dict[str, tuple[BaseException, Verdict]] = {
     "requests: certificate": (requests.exceptions.SSLError(f"Caused by SSLError({CERTIFICATE!r})"), DENIED),
     "requests: bad URL": (requests.exceptions.InvalidURL("no"), NOT_NAMED),
     "requests: not JSON": (requests.exceptions.JSONDecodeError("no", "", 0), NOT_NAMED),
-    "requests: 429": (answered(429), TOLD),
-    "requests: 503": (answered(503), TOLD),
+    "requests: 429": (answered(429), THROTTLED),
+    "requests: 503": (answered(503), THROTTLED),
     "requests: 500": (answered(500), NETWORK),
     "requests: 504": (answered(504), NETWORK),
     "requests: 401": (answered(401), DENIED),
@@ -170,7 +170,7 @@ CASES: dict[str, tuple[BaseException, Verdict]] = {
     "requests: 507": (answered(507), FULL),
     "urllib3: time-out": (urllib3.exceptions.ReadTimeoutError(None, "", "slow"), NETWORK),  # type: ignore[arg-type]
     "urllib3: cut off": (urllib3.exceptions.ProtocolError("broken", ConnectionResetError()), NETWORK),
-    "urllib: 503": (urllib_answered(503), TOLD),
+    "urllib: 503": (urllib_answered(503), THROTTLED),
     "urllib: 404": (urllib_answered(404), NOT_NAMED),
     "urllib: 403": (urllib_answered(403), DENIED),
     "urllib: refused": (urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "no")), NETWORK),
@@ -184,7 +184,7 @@ CASES: dict[str, tuple[BaseException, Verdict]] = {
     "aws: expired": (aws("ExpiredToken", 400), DENIED),
     "aws: InternalError": (aws("InternalError", 500), NETWORK),
     "aws: head 403": (aws("403", 403), DENIED),
-    "aws: unheard of, 503": (aws("Strange", 503), TOLD),
+    "aws: unheard of, 503": (aws("Strange", 503), THROTTLED),
     "aws: NoSuchKey": (aws("NoSuchKey", 404), NOT_NAMED),
     "aws: no route": (botocore.exceptions.EndpointConnectionError(endpoint_url="https://h"), NETWORK),
     "aws: time-out": (botocore.exceptions.ReadTimeoutError(endpoint_url="https://h"), NETWORK),
@@ -322,7 +322,7 @@ def test_an_error_that_is_its_own_cause_is_judged_all_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "waits"),
-    [(TOLD, [5, 10, 20, 40, 80]), (NETWORK, [2, 4, 8, 16, 32]), (BUSY, [1, 3, 9]), (CONFLICT, [1, 2, 4])],
+    [(THROTTLED, [5, 10, 20, 40, 80]), (NETWORK, [2, 4, 8, 16, 32]), (BUSY, [1, 3, 9]), (CONFLICT, [1, 2, 4])],
     ids=lambda each: each.name if isinstance(each, Verdict) else "",
 )
 def test_the_backoff_is_exponential_and_jitter_takes_up_to_half_of_it(verdict: Verdict, waits: list[float]) -> None:
@@ -332,10 +332,10 @@ def test_the_backoff_is_exponential_and_jitter_takes_up_to_half_of_it(verdict: V
 
 
 def test_what_the_server_asked_for_is_waited_for_and_jitter_comes_on_top() -> None:
-    assert delay_seconds(TOLD, 1, 0.0, 600) == 600
-    assert delay_seconds(TOLD, 1, 1.0, 600) == 605
-    assert delay_seconds(TOLD, 3, 1.0, 0) == 20  # it may ask for less than the backoff; the backoff stays
-    assert delay_seconds(TOLD, 1, 0.5, 7 * 86400) == LONGEST_WAIT_SECONDS
+    assert delay_seconds(THROTTLED, 1, 0.0, 600) == 600
+    assert delay_seconds(THROTTLED, 1, 1.0, 600) == 605
+    assert delay_seconds(THROTTLED, 3, 1.0, 0) == 20  # it may ask for less than the backoff; the backoff stays
+    assert delay_seconds(THROTTLED, 1, 0.5, 7 * 86400) == LONGEST_WAIT_SECONDS
 
 
 @given(

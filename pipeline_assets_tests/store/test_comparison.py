@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition
-from pipeline_assets.store.comparison import DayState, TableDiff, compare_lakes, open_lake
+from pipeline_assets.store.comparison import DayStatus, TableDiff, compare_lakes, open_lake
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.row_diff import EXAMPLES, TypeChange
 from pipeline_assets_tests.support.commits import overwrite, publish_table, version_of
@@ -69,11 +69,11 @@ def test_a_day_is_equal_different_the_same_rows_or_in_one_lake_only(base: Path, 
     put(other, "sales", 4, sales(1, 2, 3, 4, 5))
     (found,) = diffs(base, other).values()
     assert found.days == {
-        DayState.EQUAL: [day(0)],
-        DayState.DIFFERENT: [day(1)],
-        DayState.SAME_ROWS: [day(2)],
-        DayState.ONLY_BASE: [day(3)],
-        DayState.ONLY_OTHER: [day(4)],
+        DayStatus.EQUAL: [day(0)],
+        DayStatus.DIFFERENT: [day(1)],
+        DayStatus.SAME_ROWS: [day(2)],
+        DayStatus.ONLY_BASE: [day(3)],
+        DayStatus.ONLY_OTHER: [day(4)],
     }
     assert (found.added, found.removed, found.changed, found.differing) == (5, 3, 1, 9)
     assert (found.rows_base, found.rows_other, found.differing_share) == (9, 11, 9 / 11)
@@ -95,7 +95,7 @@ def test_equal_days_are_counted_and_not_decoded(base: Path, other: Path) -> None
         data[4:40] = b"?" * 36  # the first column's pages; the footer is whole
         overwrite(LocalStore(root), Partition("sales", day(0)), bytes(data))
     (found,) = diffs(base, other).values()
-    assert (found.days[DayState.EQUAL], found.rows_base) == ([day(0)], 2)
+    assert (found.days[DayStatus.EQUAL], found.rows_base) == ([day(0)], 2)
 
 
 def test_an_empty_day_is_there(base: Path, other: Path) -> None:
@@ -103,7 +103,7 @@ def test_an_empty_day_is_there(base: Path, other: Path) -> None:
     put(other, "sales", 0, sales())
     put(other, "sales", 1, sales())
     (found,) = diffs(base, other).values()
-    assert (found.days[DayState.EQUAL], found.days[DayState.ONLY_OTHER]) == ([day(0)], [day(1)])
+    assert (found.days[DayStatus.EQUAL], found.days[DayStatus.ONLY_OTHER]) == ([day(0)], [day(1)])
     assert (found.is_equal, found.differing, found.differing_share) == (False, 0, 0.0)
 
 
@@ -151,7 +151,7 @@ def test_all_rows_of_a_day_differ_when_its_columns_do(base: Path, other: Path) -
     put(base, "sales", 2, sales(1))
     put(other, "sales", 2, sales(1).append_column("new", pa.array([0])))
     (found,) = diffs(base, other).values()
-    assert found.days[DayState.DIFFERENT] == [day(0), day(1), day(2)]
+    assert found.days[DayStatus.DIFFERENT] == [day(0), day(1), day(2)]
     assert found.types == {TypeChange("new", None, "int64"): [day(0), day(2)]}
     assert (found.added, found.changed, found.differing) == (1, 1, 5)
 
@@ -162,7 +162,7 @@ def test_a_table_of_one_lake_only_has_all_its_days_there(base: Path, other: Path
     put(other, "shop/stock", 0, sales(1, 2))
     found = diffs(base, other)
     assert found["sales"].is_equal
-    assert (found["shop/stock"].days[DayState.ONLY_OTHER], found["shop/stock"].added) == ([day(0)], 2)
+    assert (found["shop/stock"].days[DayStatus.ONLY_OTHER], found["shop/stock"].added) == ([day(0)], 2)
 
 
 def test_what_the_store_keeps_for_itself_is_no_table(base: Path, other: Path) -> None:
@@ -181,7 +181,7 @@ def test_only_the_asked_tables_and_days_are_compared(base: Path, other: Path) ->
             put(other, table, number, sales(2))
     found = diffs(base, other, tables=["stock"], first=day(1), last=day(3))
     assert list(found) == ["stock"]
-    assert found["stock"].days[DayState.DIFFERENT] == [day(1), day(2), day(3)]
+    assert found["stock"].days[DayStatus.DIFFERENT] == [day(1), day(2), day(3)]
 
 
 def test_without_a_key_rows_are_added_and_removed(base: Path, other: Path) -> None:

@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import ParquetIOManager
+from pipeline_assets import ParquetIOManager
 from pipeline_assets.testing import PROMISES
 from pipeline_assets.testing import io_manager as kit
 

@@ -18,10 +18,10 @@ class PostOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a message, why in a sentence, and how long the receiver asked to wait."""
+    """Says what came of a message, the reason in a sentence, and how long the receiver asked to wait."""
 
     outcome: PostOutcome
-    told: str
+    reason: str
     retry_after_seconds: float | None = None
 
 

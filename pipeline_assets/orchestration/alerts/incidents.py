@@ -18,7 +18,7 @@ from pipeline_assets.rules.troubles import Incident
 ATTEMPT_GRACE_SECONDS = 900
 """For an announced attempt to be requested, queued and run, before its absence is told."""
 
-_TOLD_OF = {
+_EVENT_TYPES = {
     dg.DagsterEventType.STEP_START,
     dg.DagsterEventType.STEP_SUCCESS,
     dg.DagsterEventType.STEP_FAILURE,
@@ -73,7 +73,7 @@ def incidents_of(instance: dg.DagsterInstance, record: dg.RunRecord, ours: OwnAs
     checked = {key.asset_key for key in ours.checks}
     if not ours.include(run) or not (is_failure or checked.intersection(run.asset_selection or checked)):
         return
-    entries = [each.event_log_entry for each in instance.get_records_for_run(run.run_id, of_type=_TOLD_OF).records]
+    entries = [each.event_log_entry for each in instance.get_records_for_run(run.run_id, of_type=_EVENT_TYPES).records]
     events = [(entry, event) for entry in entries if (event := entry.dagster_event) is not None]
     for entry, event in events:
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -118,7 +118,7 @@ def _failed_step(run: dg.DagsterRun, failure: RecordedFailure, at: datetime, our
 
 def _died(run: dg.DagsterRun, events: Iterable[dg.DagsterEvent], ours: OwnAssets) -> Alert:
     """A run that failed while no step did: its worker died, never came up, or took too long."""
-    reason, steps = "its worker ended without a word", list[str]()
+    reason, steps = "its worker ended without reporting anything", list[str]()
     for event in events:
         step = str(event.step_key)
         if event.event_type is dg.DagsterEventType.STEP_START:

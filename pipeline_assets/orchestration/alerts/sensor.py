@@ -155,7 +155,7 @@ class AlertTick:
         except Exception as error:
             self.context.log.exception(f"alerts: the channel {channel.name} raised an error")
             answer = Answer(PostOutcome.TRY_AGAIN, f"the channel {channel.name} raised {type(error).__name__}: {error}")
-            self.problems.append(f"not delivered: {title}: {answer.told}")
+            self.problems.append(f"not delivered: {title}: {answer.reason}")
         if answer.outcome is PostOutcome.TRY_AGAIN:
             seconds = answer.retry_after_seconds
             outbox, is_given_up = postponed(outbox, message, now=self.now(), retry_after_seconds=seconds)
@@ -164,11 +164,11 @@ class AlertTick:
         self._put(channel, outbox)
         self.memory.store(self.state)
         if is_given_up:
-            self._fail(f"given up since {message.queued:%Y-%m-%d %H:%M} UTC: {title}: {answer.told}")
+            self._fail(f"given up since {message.queued:%Y-%m-%d %H:%M} UTC: {title}: {answer.reason}")
         elif answer.outcome is PostOutcome.TRY_AGAIN:
-            self.context.log.warning(f"alerts: not delivered, tried again later: {title}: {answer.told}")
+            self.context.log.warning(f"alerts: not delivered, tried again later: {title}: {answer.reason}")
         elif answer.outcome is PostOutcome.REFUSED:
-            self._fail(f"not delivered, and not tried again: {title}: {answer.told}")
+            self._fail(f"not delivered, and not tried again: {title}: {answer.reason}")
         else:
             self.delivered += 1
         return answer.outcome is not PostOutcome.TRY_AGAIN

@@ -101,23 +101,23 @@ class Webhook:
                 ) as response,
             ):
                 said = "" if response.ok else response.raw.read(ANSWER_BYTES, decode_content=True)
-                return self._judged(response.status_code, said, response.headers.get("Retry-After"), now)
+                return self._answer(response.status_code, said, response.headers.get("Retry-After"), now)
         except Exception as error:  # noqa: BLE001 - its text names the URL; a failed delivery is logged and retried
             return Answer(
                 PostOutcome.TRY_AGAIN, f"the webhook was not reached or did not answer: {type(error).__name__}"
             )
 
-    def _judged(self, status: int, said: bytes | str, retry_after: str | None, now: datetime) -> Answer:
+    def _answer(self, status: int, said: bytes | str, retry_after: str | None, now: datetime) -> Answer:
         text = self._redacted(said.decode(errors="replace") if isinstance(said, bytes) else said)
-        told = f"the webhook answered {status}{f': {text}' if text else ''}"
+        reason = f"the webhook answered {status}{f': {text}' if text else ''}"
         if 200 <= status < 300:  # noqa: PLR2004 - the class of success
-            return Answer(PostOutcome.DELIVERED, told)
+            return Answer(PostOutcome.DELIVERED, reason)
         wait = None if retry_after is None else retry_after_seconds(retry_after, now)
         if status in (408, 429) or status >= 500:  # noqa: PLR2004 - the server's own trouble
-            return Answer(PostOutcome.TRY_AGAIN, told, wait)
+            return Answer(PostOutcome.TRY_AGAIN, reason, wait)
         if 300 <= status < 400:  # noqa: PLR2004 - a POST that follows a redirection becomes a GET
-            told += "; redirections are not followed: PIPELINE_ALERT_WEBHOOK_URL must be where they lead"
-        return Answer(PostOutcome.REFUSED, told)
+            reason += "; redirections are not followed: PIPELINE_ALERT_WEBHOOK_URL must be where they lead"
+        return Answer(PostOutcome.REFUSED, reason)
 
     def _redacted(self, text: str) -> str:
         """One line without the URL, or the parts of it that are secret."""

@@ -16,7 +16,7 @@ from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.partition.frames import FrameKind, Result, frame_kinds, streams_of
 from pipeline_assets.orchestration.partition.materialization import Materialization, Renewal
 from pipeline_assets.orchestration.partition.staging import StagedRows, located
-from pipeline_assets.orchestration.partition.upstream import Inputs, Read, Upstream
+from pipeline_assets.orchestration.partition.upstream import InputRows, Inputs, Upstream
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.rules.accounting import Accounting
@@ -120,7 +120,7 @@ class DayCommit:
         returned = self.spec.function(self.day, **frames, **self.spec.params)
         return returned, {name: read.inputs for name, read in reads.items()}
 
-    def _read(self, name: str, kind: FrameKind) -> Read:
+    def _read(self, name: str, kind: FrameKind) -> InputRows:
         return self.upstreams[name].read(self.day, self.spec.windows[name], kind, self.history)
 
     def _records(

@@ -63,7 +63,7 @@ class Options(Defaults, total=False):
 
 
 class OptionsWithDays(Options):
-    """The same of a daily asset that has days of its own."""
+    """What an author may state of a daily asset that has days of its own."""
 
     partitions_def: Required[dg.TimeWindowPartitionsDefinition]
 

@@ -17,7 +17,7 @@ _DAY = timedelta(days=1)
 
 
 def due_metadata(due: Due) -> dict[str, dg.JsonMetadataValue]:
-    """What an asset has to carry to be judged: `metadata={**due_metadata(by("06:00", timezone="UTC"))}`.
+    """Give what an asset has to carry to have a due: `metadata={**due_metadata(by("06:00", timezone="UTC"))}`.
 
     Raises:
         ValueError: the due has no time zone.
@@ -28,14 +28,14 @@ def due_metadata(due: Due) -> dict[str, dg.JsonMetadataValue]:
 
 
 def due_of(metadata: Mapping[str, Any]) -> Due | None:
-    """The due of an asset with this metadata."""
+    """Read the due of an asset with this metadata."""
     value = metadata.get(DUE_METADATA)
     data = value.data if isinstance(value, dg.JsonMetadataValue) else None
     return due_from_json(data) if isinstance(data, dict) else None
 
 
 def freshness_policy(due: Due) -> dg.FreshnessPolicy:
-    """The nearest that Dagster has: it knows no holidays, and no days before an asset's first.
+    """Give the nearest policy that Dagster has: it knows no holidays, and no days before an asset's first.
 
     Args:
         due: with its time zone.

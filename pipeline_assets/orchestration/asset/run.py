@@ -15,8 +15,8 @@ import dagster as dg
 
 from pipeline_assets.orchestration.asset.day import DayCommit
 from pipeline_assets.orchestration.asset.findings import Findings
-from pipeline_assets.orchestration.asset.skip import UnchangedDays
 from pipeline_assets.orchestration.asset.spec import DailySpec
+from pipeline_assets.orchestration.asset.unchanged_days import UnchangedDays
 from pipeline_assets.orchestration.finished_days import FinishedDay, report
 from pipeline_assets.orchestration.history.tags import SKIP_UNCHANGED_TAG
 from pipeline_assets.orchestration.partition.materialization import Materialization, Renewal
@@ -34,9 +34,9 @@ NOTE_EVERY_SECONDS = 1.0
 """So much work is lost with a worker that is killed; a note takes a few milliseconds."""
 
 Records = Mapping[str, Materialization | Renewal]
-"""Of one day, by table."""
+"""What was recorded of one day, by table."""
 Metadata = Mapping[dg.AssetKey, Mapping[str, Any]]
-"""The same, as Dagster has it."""
+"""What was recorded of one day, by asset key, as Dagster has it."""
 
 
 @dataclass(slots=True)

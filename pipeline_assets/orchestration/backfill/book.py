@@ -73,7 +73,7 @@ class Book:
         replace_file(self._path(backfill.backfill_id), codec(Backfill).dump_json(backfill, by_alias=True))
 
     def ids(self) -> list[str]:
-        """The newest first: an id begins with the time when it was begun."""
+        """List the ids, the newest first: an id begins with the time when it was begun."""
         names = reversed(names_in(self.folder))
         return [name.removesuffix(".json") for name in names if name.endswith(".json")]
 
@@ -95,7 +95,7 @@ class Book:
     def readable(
         self, limit: int | None = None, *, unreadable: Callable[[str], None] | None = None
     ) -> Iterator[Backfill]:
-        """The newest first, but for those whose file cannot be read.
+        """List the backfills, the newest first, but for those whose file cannot be read.
 
         Args:
             unreadable: told of each of these.

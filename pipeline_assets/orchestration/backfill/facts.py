@@ -53,7 +53,9 @@ def facts_of(
     stats = {table: _heads(store, table) for table in computed}
     records = {table: event_log.all_records(table, beginnings=False) for table in computed}
     for table in graph.sources:
-        source = Source(table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records)
+        source = SourceFacts(
+            table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records
+        )
         records[table] = source.made_by(landing.get(table))
     for table in computed:
         records[table] |= event_log.records(table, _in_doubt(graph, table, records, instance))
@@ -99,7 +101,7 @@ def failed_partitions(
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFacts:
     """What is there now of a table that nothing here computes.
 
     Args:

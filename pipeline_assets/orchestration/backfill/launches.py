@@ -125,7 +125,7 @@ def _watched(
     """How it ended, once it has."""
     while True:
         told = dagster.status(dagster_id)
-        watcher.done({lead: told.tables[lead].done for lead in targets if lead in told.tables})
+        watcher.done({lead: told.done[lead] for lead in targets if lead in told.done})
         if told.status.has_ended:
             return told
         sleep(LOOK_SECONDS)

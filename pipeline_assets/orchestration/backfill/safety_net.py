@@ -1,4 +1,4 @@
-"""Once a day, what the sensors missed: they follow what changes; a plan compares everything with everything."""
+"""Once a day, what the sensors overlooked: they follow what changes; a plan compares everything with everything."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def safety_net(
         timezone: of the schedule, and of the day that is part of a backfill's id.
     """
 
-    @dg.op(name="start_what_was_missed")
+    @dg.op(name="start_what_was_overlooked")
     def look(context: dg.OpExecutionContext) -> None:
         # Every run imports this module, and these take 0.1 s.
         from pipeline_assets.orchestration.backfill.safety_net_run import catch_up
@@ -52,7 +52,7 @@ def safety_net(
     @dg.job(
         name=NAME,
         executor_def=dg.in_process_executor,
-        description="Starts a backfill of what an incremental plan finds: what the sensors missed.",
+        description="Starts a backfill of what an incremental plan finds: what the sensors overlooked.",
     )
     def job() -> None:
         look()

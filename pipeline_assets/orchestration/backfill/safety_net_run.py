@@ -20,23 +20,23 @@ from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.plan_file import PlanFile
 
-REASON = "what the sensors missed"
+REASON = "what the sensors overlooked"
 in_words = partial(days_in_words, at_most=10)
 """Stretches of each table and reason, in the log."""
 
 
 def catch_up(backfills: Backfills, tell: Callable[[str], None]) -> None:
-    """Find what was missed by now, and start a backfill of it: once a day and plan, however often this is called.
+    """Find what was overlooked by now, and start a backfill of it: once a day and plan, however often this is called.
 
     Args:
         tell: takes a sentence of what was found and done.
     """
-    file = _missed(backfills, tell)
+    file = _overlooked(backfills, tell)
     for sentence in _sentences(file.plan):
         tell(sentence)
     found = parts(backfills.graph, file.plan)
     if not found:
-        tell("nothing was missed: there is nothing to do")
+        tell("nothing was overlooked: there is nothing to do")
         return
     backfill_id = f"safety-net-{backfills.today():%Y%m%d}-{file.digest}"
     description = f"{REASON}: {'; '.join(f'{lead} {in_words(days)}' for lead, days in found[0].items())}"
@@ -49,7 +49,7 @@ def catch_up(backfills: Backfills, tell: Callable[[str], None]) -> None:
         tell(f"for later, as Dagster cannot order days with gaps that a window reads over: {later}")
 
 
-def _missed(backfills: Backfills, tell: Callable[[str], None]) -> PlanFile:
+def _overlooked(backfills: Backfills, tell: Callable[[str], None]) -> PlanFile:
     """What is to be done, and is not being done."""
     instance, graph = backfills.instance, backfills.graph
     # Before the facts: what ends in between has its records read, what does not is left alone.

@@ -187,6 +187,10 @@ class Backfills:
         if backfill.where == IN_DAGSTER:
             self._dagster.backfills(limit=1)
 
+    def begin(self, backfill: Backfill) -> None:
+        """Write the backfill into the book: from now on it can be resumed and cancelled."""
+        self.book.add(backfill)
+
     def resumable(self, backfill_id: str | None) -> Backfill:
         """Find the backfill of that id, or the newest that has something left.
 

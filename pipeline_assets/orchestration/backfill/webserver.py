@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -41,7 +41,7 @@ mutation ($id: String!) { answer: cancelPartitionBackfill(backfillId: $id) { __t
 """
 BACKFILL = """
 fragment BackfillFields on PartitionBackfill {
-  id status title description timestamp tags { key value } error { message }
+  id status tags { key value } error { message }
 }
 """
 ONE = f"""
@@ -52,8 +52,7 @@ query ($id: String!) {{
     ... on PartitionBackfill {{
       ...BackfillFields
       assetBackfillData {{ assetBackfillStatuses {{ ... on AssetPartitionsStatusCounts {{
-        assetKey {{ path }}
-        numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed
+        assetKey {{ path }} numPartitionsMaterialized
       }} }} }}
     }}
   }}
@@ -97,7 +96,7 @@ class DagsterBackfillStatus(StrEnum):
         return self not in (DagsterBackfillStatus.RUNNING, DagsterBackfillStatus.CANCELING)
 
 
-STATES = {
+STATUSES = {
     "REQUESTED": DagsterBackfillStatus.RUNNING,
     "CANCELING": DagsterBackfillStatus.CANCELING,
     "FAILING": DagsterBackfillStatus.CANCELING,
@@ -110,31 +109,19 @@ STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class TableStatus:
-    """Partitions of one table of a backfill. `failed` counts those that cannot start as what they read failed."""
-
-    total: int
-    done: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
 class DagsterBackfill:
-    """One backfill as Dagster tells of it. Moments are aware, UTC.
+    """One backfill as Dagster tells of it.
 
     Args:
         error: why Dagster itself could not go on.
-        tables: by name, upstream first; empty in lists, and when the definitions have changed since.
+        done: partitions that are made, by table; empty in lists, and when the definitions have changed since.
     """
 
     id: str
     status: DagsterBackfillStatus
-    title: str
-    description: str
     tags: Mapping[str, str]
-    began_at: datetime
     error: str | None
-    tables: Mapping[str, TableStatus]
+    done: Mapping[str, int]
 
 
 def partitions_by_assets(graph: Graph, targets: Targets) -> list[dict[str, Any]]:
@@ -330,16 +317,11 @@ def _backfill_of(told: Mapping[str, Any]) -> DagsterBackfill:
     error, counts = told["error"], told.get("assetBackfillData") or {}
     return DagsterBackfill(
         told["id"],
-        STATES[told["status"]],
-        told["title"] or "",
-        told["description"] or "",
+        STATUSES[told["status"]],
         {tag["key"]: tag["value"] for tag in told["tags"]},
-        datetime.fromtimestamp(told["timestamp"], UTC),
         error["message"] if error else None,
         {
-            _name(each["assetKey"]): TableStatus(
-                each["numPartitionsTargeted"], each["numPartitionsMaterialized"], each["numPartitionsFailed"]
-            )
+            _name(each["assetKey"]): each["numPartitionsMaterialized"]
             for each in counts.get("assetBackfillStatuses", ())
             if each  # an asset without partitions tells other things
         },

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -12,7 +12,7 @@ from pipeline_assets.orchestration.backfill.current_work import partitions_under
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import failed_runs
-from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
+from pipeline_assets.orchestration.history.graph import daily_graph, last_days
 from pipeline_assets.orchestration.history.runs import FAILED, IN_FLIGHT, partitions_of_run
 from pipeline_assets.orchestration.history.tags import BECAUSE_TAG, DAGSTER_BACKFILL_TAG, LAUNCHED_BY_TAG
 from pipeline_assets.partition import Partition
@@ -48,8 +48,6 @@ class Explanation:
     partition: Partition
     status: StalenessStatus
     record: Record | None
-    run_id: str | None
-    recorded_at: datetime | None
     launched: str | None
     reasons: Sequence[str]
     inputs: Sequence[Input]
@@ -74,8 +72,7 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     else:
         staleness = react(graph, {lead}, event_log, running=running, last_attempts=last_attempts).found[lead]
     record = event_log.records(table, [day]).get(day)
-    stored = _stored(instance, table, record)
-    run = instance.get_run_by_id(stored.run_id) if stored and stored.run_id else None
+    run = instance.get_run_by_id(record.run_id) if record and record.run_id else None
     if table in graph.sources:
         reasons = ["It is reported by the landing sensor, or from outside, and never computed."]
     elif not graph.reads(lead.table):
@@ -88,9 +85,7 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
         Partition(table, day),
         staleness.status,
         record,
-        stored.run_id or None if stored else None,
-        datetime.fromtimestamp(stored.timestamp, UTC) if stored else None,
-        _launched(run) if stored else None,
+        _launched(run) if record else None,
         reasons,
         _inputs(graph, event_log, lead, record),
     )
@@ -111,13 +106,6 @@ def _cursor_of(instance: dg.DagsterInstance) -> tuple[UpstreamCursor, bool]:
             cursor = getattr(status.instigator_data, "cursor", None)
             return UpstreamCursor.of_cursor(cursor), status.is_running
     return UpstreamCursor.of_cursor(None), False
-
-
-def _stored(instance: dg.DagsterInstance, table: str, record: Record | None) -> dg.EventLogRecord | None:
-    if record is None:
-        return None
-    filtered = dg.AssetRecordsFilter(key_of(table), storage_ids=[record.event_id])
-    return next(iter(instance.fetch_materializations(filtered, limit=1).records), None)
 
 
 def _launched(run: dg.DagsterRun | None) -> str:

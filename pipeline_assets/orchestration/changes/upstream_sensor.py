@@ -106,7 +106,7 @@ class UpstreamCursor:
     Args:
         read: event id up to which materializations were read, by table.
         waiting: candidates that could not be judged yet.
-        requested: by run key.
+        requested: by run key; "asked" in the texts that there are already.
         later: failed, to be tried again.
         refused: failed, not to be tried again with the same inputs.
         format: of the text; a text without one is of format 1.
@@ -298,7 +298,7 @@ class UpstreamTick:
             ended |= requested.wants.keys()
             del cursor.requested[key]
             if record is None or run is None:
-                self.log.warning(f"{key}: no such run; what it was to make is judged anew")
+                self.log.warning(f"{key}: no such run; what it was to make is looked at again")
             elif run.status is dg.DagsterRunStatus.SUCCESS:
                 newest = requested.newest_input
                 self._last_attempts |= {

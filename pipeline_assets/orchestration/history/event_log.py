@@ -49,7 +49,9 @@ class EventLog:
         newest = self.instance.get_latest_storage_id_by_partition(
             key, dg.DagsterEventType.ASSET_MATERIALIZATION, {day.isoformat() for day in days}
         )
-        self._parse(table, [each for each in newest.values() if (table, each) not in self._parsed])
+        fresh = [each for each in newest.values() if (table, each) not in self._parsed]
+        for stored in with_ids(self.instance, key, fresh):
+            self._parsed[table, stored.storage_id] = self._record_of(table, stored)
         found = {
             date.fromisoformat(day): self._parsed[table, storage_id]
             for day, storage_id in newest.items()
@@ -91,10 +93,6 @@ class EventLog:
         # A run may have replaced a commit that no record tells of, by the rows of the record before.
         brought = [each for each in same if each.run_id and not each.unchanged]
         return next(iter(brought or same[-1:]), None)
-
-    def _parse(self, table: str, storage_ids: Collection[int]) -> None:
-        for stored in with_ids(self.instance, key_of(table), storage_ids):
-            self._parsed[table, stored.storage_id] = self._record_of(table, stored)
 
     def _newest(self, table: str, day: date) -> list[Record]:
         """Records of one partition, the newest first."""

@@ -15,7 +15,7 @@ from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.retry import NOT_NAMED
 
 FAILURES_KEY = "judgements"
-"""Metadata of a step's failure."""
+"""Metadata of a step's failure; its name is that of the failures in event logs that there are already."""
 FAILED_RUNS = 500
 """Newest ones: what failed longer ago and was never made is missing, or was given up."""
 INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")

@@ -36,10 +36,16 @@ RETRY_NUMBER_TAG = "dagster/retry_number"
 WILL_RETRY, RETRIED_AS = "dagster/will_retry", "dagster/auto_retry_run_id"
 
 
-def days_of_tags(tags: Mapping[str, str]) -> list[date]:
-    """Days that a run is for, ascending; none if its partitions are no days."""
+def span_of_tags(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    """Give the first and the last day that a run is for; None if its partitions are no days."""
     first, last = (tags.get(tag) or tags.get(PARTITION, "") for tag in (RANGE_START, RANGE_END))
     try:
-        return days_between(date.fromisoformat(first), date.fromisoformat(last))
+        return date.fromisoformat(first), date.fromisoformat(last)
     except ValueError:
-        return []
+        return None
+
+
+def days_of_tags(tags: Mapping[str, str]) -> list[date]:
+    """List the days that a run is for, ascending; none if its partitions are no days."""
+    span = span_of_tags(tags)
+    return days_between(*span) if span else []

@@ -25,12 +25,12 @@ from pipeline_assets.orchestration.partition.staging import StagedRows, located
 from pipeline_assets.orchestration.partition.upstream import Upstream, common_schema, conformed
 from pipeline_assets.orchestration.retry.layers import classified
 from pipeline_assets.orchestration.retry.step import RetryRules, step_of
-from pipeline_assets.partition import Partition
+from pipeline_assets.partition import Partition, days_in_words
 from pipeline_assets.record import Record
 from pipeline_assets.store import Seen, Store, open_store
 from pipeline_assets.store.parquet import read_batches, read_table
 
-LISTED_DAYS = 10
+LISTED_STRETCHES = 10
 
 
 class ParquetIOManager(dg.ConfigurableIOManager):
@@ -50,7 +50,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         return open_store(self.root, history=self.history)
 
     def retrying(self) -> RetryRules:
-        """How failures of assets that write through this manager are judged; a subclass may judge otherwise."""
+        """Give the rules by which failures of assets that write through this manager get their verdicts."""
         return RetryRules()
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
@@ -123,12 +123,11 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 "by. Widen the partition mapping, or begin with a day that it reaches from."
             )
         seen = store.look(partitions)
-        missing = [str(each.day) for each in partitions if seen[each].version is None]
+        missing = [each.day for each in partitions if seen[each].version is None]
         if missing:
-            more = f" and {len(missing) - LISTED_DAYS} more" if len(missing) > LISTED_DAYS else ""
             raise PartitionMissing(
-                f"{table}: the input {context.name} needs {', '.join(missing[:LISTED_DAYS])}{more}, not computed yet. "
-                f"Materialize {table} for these days first."
+                f"{table}: the input {context.name} needs {days_in_words(missing, at_most=LISTED_STRETCHES)}, not "
+                f"computed yet. Materialize {table} for these days first."
             )
         return partitions
 

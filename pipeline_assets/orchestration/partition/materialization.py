@@ -109,8 +109,13 @@ class Renewal:
         return {**self.before, **told}
 
     def _count(self, name: str) -> int | None:
-        value = self.before[name].value if name in self.before else None
+        value = value_of(self.before, name)
         return value if isinstance(value, int) else None
+
+
+def value_of(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> Any:
+    """Take a value out of metadata; None if it is not there."""
+    return metadata[name].value if name in metadata else None
 
 
 def table_schema(schema: pa.Schema, contract: Contract | None = None) -> dg.TableSchemaMetadataValue:

@@ -28,7 +28,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class InputRows:
     """The rows that one day was given of one upstream table."""
 
     frame: Any
@@ -47,7 +47,7 @@ class Upstream:
     _pinned: dict[date, Pinned] = field(default_factory=dict)
     _decoded: dict[date, pa.Table] = field(default_factory=dict)
 
-    def read(self, day: date, window: Window, kind: FrameKind, history: tuple[date, date]) -> Read:
+    def read(self, day: date, window: Window, kind: FrameKind, history: tuple[date, date]) -> InputRows:
         """Read the window of the downstream `day`, ascending by day; several days have theirs as column `dt`.
 
         Args:
@@ -74,9 +74,9 @@ class Upstream:
         if not window.is_single_day and DAY_COLUMN not in schema.names:
             schema = schema.append(pa.field(DAY_COLUMN, pa.date32()))
         if kind is FrameKind.READER:
-            return Read(pa.RecordBatchReader.from_batches(schema, self._batches(found, schema)), inputs)
+            return InputRows(pa.RecordBatchReader.from_batches(schema, self._batches(found, schema)), inputs)
         table = pa.concat_tables([_as(self._table(each), each, schema) for each in found])
-        return Read(to_pandas(table) if kind is FrameKind.DATAFRAME else table, inputs)
+        return InputRows(to_pandas(table) if kind is FrameKind.DATAFRAME else table, inputs)
 
     def close(self) -> None:
         """Let go of every pinned commit."""

@@ -12,7 +12,7 @@ import dagster as dg
 from pipeline_assets.orchestration.asset.due import due_of
 from pipeline_assets.orchestration.history.graph import is_daily
 from pipeline_assets.orchestration.history.runs import FAILED
-from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START
+from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START, span_of_tags
 from pipeline_assets.partition import days_between, ranges_of
 from pipeline_assets.rules.calendar import day_bounds
 from pipeline_assets.rules.delivery import (
@@ -145,7 +145,9 @@ class DeliveryFacts:
         self, table: DueTable, missed: Sequence[date], commits: Mapping[date, FirstCommit]
     ) -> dict[date, Timeline]:
         arrivals = {each.to_user_string(): self.commits(each, missed) for each in table.inputs}
-        made_by = self._runs_by_id([commit.run_id for day in missed if (commit := commits.get(day)) and commit.run_id])
+        run_ids = [commit.run_id for day in missed if (commit := commits.get(day)) and commit.run_id]
+        made = self.instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
+        made_by = {each.dagster_run.run_id: each for each in made}
         timelines = {}
         for first, last in ranges_of(missed):
             days = days_between(first, last)
@@ -181,17 +183,10 @@ class DeliveryFacts:
             ]
         return self._runs[first, last, since, until]
 
-    def _runs_by_id(self, run_ids: Sequence[str]) -> dict[str, dg.RunRecord]:
-        if not run_ids:
-            return {}
-        records = self.instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids)))
-        return {each.dagster_run.run_id: each for each in records}
-
     def _asks_for(self, record: dg.RunRecord, key: dg.AssetKey, day: date) -> bool:
         run = record.dagster_run
-        asked = run.tags.get(PARTITION)
-        first, last = run.tags.get(RANGE_START, asked), run.tags.get(RANGE_END, asked)
-        if first is None or last is None or not first <= day.isoformat() <= last:
+        span = span_of_tags(run.tags)
+        if span is None or not span[0] <= day <= span[1]:
             return False
         if run.asset_selection is not None:
             return key in run.asset_selection

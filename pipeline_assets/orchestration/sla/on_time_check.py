@@ -159,7 +159,7 @@ def said(instance: dg.DagsterInstance, table: DueTable) -> tuple[datetime | None
 
 
 def as_json(miss: Delivery) -> dict[str, Any]:
-    """Give what is kept of a miss; the rest follows from the due."""
+    """Give what is kept of a miss, by the names that event logs have already; the rest follows from the due."""
     kept = codec(Delivery).dump_python(miss, mode="json", include={"day", "delivered", "cause", "detail"})
     return {**kept, "standing": miss.status.value, "run": miss.run_id}
 

@@ -101,7 +101,7 @@ def sla_sensor(
         for table in tables:
             after.tables[table.name], evaluations = _look(facts, table, before.tables.get(table.name), now)
             events += evaluations
-        unchanged = None if events else "Every table stands as it stood."
+        unchanged = None if events else "No table has another status than before."
         cursor = codec(SlaCursor).dump_json(after).decode()
         return dg.SensorResult(asset_events=events, cursor=cursor, skip_reason=unchanged)
 

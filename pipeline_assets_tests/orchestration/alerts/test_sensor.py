@@ -14,8 +14,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.errors import AccessDenied, PipelineError, StorageFull
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.alerts import ended_runs
 from pipeline_assets.orchestration.alerts.channel import Answer, Channel, PostOutcome
 from pipeline_assets.orchestration.alerts.ended_runs import FIRST_LOOK_SECONDS, RETRY_SECONDS, SeenRuns, finished_runs

@@ -157,14 +157,14 @@ def test_a_redirection_is_refused_and_not_followed() -> None:
     with webhook() as elsewhere, webhook(Reply(302, {"Location": elsewhere.url})) as receiver:
         answer = delivered_to(receiver)
     assert answer.outcome is PostOutcome.REFUSED
-    assert "redirections are not followed" in answer.told
+    assert "redirections are not followed" in answer.reason
     assert elsewhere.received == []
 
 
 def test_nobody_who_listens_is_tried_again() -> None:
     answer = Webhook(url_of_nobody(), LINKS).deliver(MESSAGE, now=NOW)
     assert answer.outcome is PostOutcome.TRY_AGAIN
-    assert "ConnectionError" in answer.told
+    assert "ConnectionError" in answer.reason
 
 
 def test_a_host_that_cannot_be_one_is_tried_again_too() -> None:
@@ -178,7 +178,7 @@ def test_a_webhook_that_hangs_costs_no_more_than_the_time_out() -> None:
         answer = delivered_to(receiver, read_seconds=0.2)
         assert time.monotonic() - began < 3
     assert answer.outcome is PostOutcome.TRY_AGAIN
-    assert "ReadTimeout" in answer.told
+    assert "ReadTimeout" in answer.reason
 
 
 def test_a_webhook_that_drips_costs_no_more_than_one_delivery_may() -> None:
@@ -200,14 +200,14 @@ def test_the_url_is_in_no_text_error_repr_or_log(reply: Reply, caplog: pytest.Lo
     for secret in (receiver.url, path, *SECRET.split("/")):
         assert secret not in said
     if reply.echoes:
-        assert "***" in answer.told
+        assert "***" in answer.reason
 
 
 def test_a_password_in_the_url_is_kept_secret_too() -> None:
     with webhook(Reply(400, body="who is hunter2000")) as receiver:
         url = receiver.url.replace("http://", "http://bob:hunter2000@")
         answer = Webhook(url, LINKS).deliver(MESSAGE, now=NOW)
-    assert answer.told == "the webhook answered 400: who is ***"
+    assert answer.reason == "the webhook answered 400: who is ***"
 
 
 def test_the_log_names_what_a_reader_needs() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import Result
 from pipeline_assets.errors import ContractBroken, PartitionConflict
-from pipeline_assets.orchestration import Result
 from pipeline_assets.orchestration.asset.day import DayCommit
 from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.partition.upstream import Upstream

@@ -13,7 +13,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import Result, daily_asset
+from pipeline_assets import Result, daily_asset
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.windows import same_day
@@ -86,7 +86,7 @@ def test_the_command_line_of_dagster_leaves_what_a_range_leaves(
     (tmp_path / "home").mkdir()
     (tmp_path / "definitions.py").write_text(
         "import dagster as dg\n"
-        "from pipeline_assets.orchestration import ParquetIOManager\n"
+        "from pipeline_assets import ParquetIOManager\n"
         "from pipeline_assets_tests.orchestration.lake import SHOP\n"
         "resources = {'io_manager': ParquetIOManager(root='lake')}\n"
         f"defs = dg.Definitions(SHOP, resources=resources, executor=dg.{executor})\n"

@@ -12,7 +12,7 @@ from dagster._core.definitions.freshness import CronFreshnessPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.asset.due import DUE_METADATA, due_metadata, due_of, freshness_policy
 from pipeline_assets.rules.due import WEEKDAYS, by
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, numbers

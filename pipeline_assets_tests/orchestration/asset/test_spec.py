@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.rules.checks import Finding, check
 from pipeline_assets.rules.windows import same_day
 from pipeline_assets_tests.orchestration.lake import DAYS, ROW, numbers

@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.backfill.progress import progress_of

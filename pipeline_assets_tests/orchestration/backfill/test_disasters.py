@@ -26,7 +26,7 @@ SPAN = ("--from", str(BAD_DAYS[0]), "--to", str(BAD_DAYS[-1]))
 ASKED = ("--select", "events", *SPAN, "--reason", "events of 14 to 16 February were wrong")
 WINDOW = days_between(date(2024, 2, 14), date(2024, 3, 14))
 """28 days each: the last one that reads 16 February."""
-REACHED = {"events": BAD_DAYS, "daily_sales": BAD_DAYS, "user_features": WINDOW, "user_segments": WINDOW}
+DOWNSTREAM = {"events": BAD_DAYS, "daily_sales": BAD_DAYS, "user_features": WINDOW, "user_segments": WINDOW}
 SHORT_DAYS = """
 
 class _ShortDays:
@@ -127,7 +127,7 @@ def test_days_that_wrong_code_made_are_made_anew_with_all_that_reads_them_and_no
 ) -> None:
     there = copied(healthy, tmp_path / "project")
     Project(there.folder, with_bug(tmp_path / "tree", kind), there.settings).run(
-        "run", "--select", ",".join(REACHED), *SPAN
+        "run", "--select", ",".join(DOWNSTREAM), *SPAN
     )
     wrong = there.bytes_of()
     assert {path for path, content in healthy.bytes_of().items() if wrong[path] != content} >= {
@@ -138,10 +138,10 @@ def test_days_that_wrong_code_made_are_made_anew_with_all_that_reads_them_and_no
     # A project's machinery is no part of a table's code: who mends that says that nothing is to be skipped.
     planned = carried_out(there, *ASKED, *(["--force"] if kind == "the machinery" else []))
 
-    assert planned == REACHED
+    assert planned == DOWNSTREAM
     assert there.bytes_of() == healthy.bytes_of()
-    assert rewritten(there, before) <= partitions(REACHED)
-    assert done_by(there) == REACHED
+    assert rewritten(there, before) <= partitions(DOWNSTREAM)
+    assert done_by(there) == DOWNSTREAM
     (told,) = there.json("backfills")
     assert (told["state"], told["done"], told["reason"]) == ("done", 66, ASKED[-1])
     assert there.json("plan", *ASKED)["counts"] == {"compute": 0, "skip": 3, "wait": 0}
@@ -161,7 +161,7 @@ def test_files_that_somebody_overwrote_are_made_anew_and_what_never_read_them_is
 
     planned = carried_out(there, *ASKED)
 
-    assert planned == {**REACHED, "events": overwritten, "daily_sales": overwritten}
+    assert planned == {**DOWNSTREAM, "events": overwritten, "daily_sales": overwritten}
     assert there.bytes_of() == healthy.bytes_of()
     assert rewritten(there, before) == {("events", day) for day in overwritten}
     assert done_by(there) == {"events": overwritten}

@@ -15,8 +15,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.errors import LandingError
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.backfill.facts import facts_of
 from pipeline_assets.orchestration.history.graph import last_days
 from pipeline_assets.orchestration.partition.frames import Result

@@ -1,4 +1,4 @@
-"""What the sensors missed, caught once a day: the job on a real webserver and daemon, and its rules by themselves."""
+"""What the sensors overlooked, caught once a day: the job on a real webserver and daemon, and its rules alone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.demo import landing_files
 from pipeline_assets.errors import LandingUnavailable
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book
 from pipeline_assets.orchestration.backfill.safety_net import CRON, NAME, safety_net
 from pipeline_assets.orchestration.backfill.safety_net_run import REASON
@@ -159,15 +159,18 @@ def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_
         assert watch.tick().run_requests == []
         caught = world.ended()
         assert caught.status is DagsterBackfillStatus.SUCCEEDED
-        assert caught.title == "Safety net"
-        assert caught.description.startswith(f"{REASON}: raw_events {DAYS[0]} to {DAYS[1]}, {DAYS[3]} to {DAYS[4]}; ")
+        shown = instance.get_backfill(caught.id)
+        assert shown is not None
+        assert shown.title == "Safety net"
+        assert shown.description is not None
+        assert shown.description.startswith(f"{REASON}: raw_events {DAYS[0]} to {DAYS[1]}, {DAYS[3]} to {DAYS[4]}; ")
         assert {BACKFILL_TAG: caught.id, REASON_TAG: REASON, SKIP_UNCHANGED_TAG: "true"}.items() <= caught.tags.items()
         assert caught.id.endswith(caught.tags[PLAN_TAG])
         assert tables_of(sha256(lake)) == world.expected(tmp_path / "expected")
 
         made = world.counts()
         assert watch.tick().run_requests == []
-        assert mentions(world.net(), "nothing was missed: there is nothing to do")
+        assert mentions(world.net(), "nothing was overlooked: there is nothing to do")
         assert len(instance.get_backfills()) == 1
         assert world.counts() == made
 
@@ -178,7 +181,7 @@ def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_
         told = world.net()
         assert mentions(told, f"failed, to be mended: raw_events {DAYS[3]}")
         assert mentions(told, f"wait raw_events {DAYS[3]} (1 day): FAILED")
-        assert mentions(told, "nothing was missed: there is nothing to do")
+        assert mentions(told, "nothing was overlooked: there is nothing to do")
         assert len(instance.get_backfills()) == 2
         assert world.counts() == made
 
@@ -187,7 +190,7 @@ def test_what_the_sensors_missed_is_computed_once_as_a_backfill_and_what_failed_
         assert mentions(world.net(), f"compute raw_events {DAYS[3]} (1 day): FAILED")
         assert world.ended().status is DagsterBackfillStatus.SUCCEEDED
         assert tables_of(sha256(lake)) == world.expected(tmp_path / "mended")
-        assert mentions(world.net(), "nothing was missed: there is nothing to do")
+        assert mentions(world.net(), "nothing was overlooked: there is nothing to do")
 
 
 @pytest.mark.parametrize("sensors", ["running", "stopped"])

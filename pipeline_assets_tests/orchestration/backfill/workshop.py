@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.rules.graph import Graph

@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.rules.windows import trailing
 from pipeline_assets_tests.orchestration.lake import DAYS, QUIET, ROW, Lake, key, numbers
 from pipeline_assets_tests.orchestration.sensors import with_upstream_sensor

@@ -14,8 +14,8 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInsti
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from pipeline_assets import daily_asset
 from pipeline_assets.errors import UsageError
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.changes.explanation import Explanation, explain
 from pipeline_assets.orchestration.changes.upstream_sensor import NAME, upstream_sensor
 from pipeline_assets.rules.staleness import StalenessStatus
@@ -103,8 +103,8 @@ def test_what_it_was_made_from_is_told_with_the_run_and_why_it_ran(keeper: Keepe
     assert found.record is not None
     assert found.record.digest == keeper.lake.digest("totals", 2)
     assert found.launched == f"requested by upstream_sensor: new or changed: visits {key(0)} to {key(2)}"
-    assert found.run_id
-    assert keeper.lake.instance.get_run_by_id(found.run_id) is not None
+    assert found.record is not None
+    assert keeper.lake.instance.get_run_by_id(found.record.run_id) is not None
 
 
 def test_a_change_upstream_is_named_with_both_digests(keeper: Keeper) -> None:
@@ -140,7 +140,7 @@ def test_what_was_never_computed_waits_for_its_input_or_could_be_made(keeper: Ke
     keeper.lake.run(SHOP[0], 0)
 
     found = keeper.why("totals", 0)
-    assert (found.status, found.record, found.run_id) == (StalenessStatus.MISSING, None, None)
+    assert (found.status, found.record) == (StalenessStatus.MISSING, None)
 
 
 def test_a_failure_is_told_with_its_verdict_and_holds_what_is_downstream(keeper: Keeper) -> None:

@@ -10,8 +10,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.errors import StateUnreadable
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.changes.upstream_sensor import LOOKED_UP_PER_TICK, REQUESTS_PER_TICK
 from pipeline_assets.orchestration.history.tags import BECAUSE_TAG
 from pipeline_assets.orchestration.partition.frames import Result

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT, running_partitions

@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, window_of
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.history import materializations as records
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import ParquetIOManager, Result, daily_asset
 from pipeline_assets.errors import LandingInProgress, PipelineError, SourceError, StorageFull
-from pipeline_assets.orchestration import ParquetIOManager, Result, daily_asset
 from pipeline_assets.orchestration.retry.step import RetryRules
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.checks import Finding, check

@@ -8,7 +8,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.partition.table_keys import keys_of
 from pipeline_assets.rules.contract import Column, Contract
 

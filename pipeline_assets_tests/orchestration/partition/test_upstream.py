@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.orchestration import daily_asset
+from pipeline_assets import daily_asset
 from pipeline_assets.orchestration.partition import upstream
 from pipeline_assets.orchestration.partition.frames import FrameKind
 from pipeline_assets.rules.checks import Finding, check

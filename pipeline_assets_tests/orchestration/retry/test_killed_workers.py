@@ -19,8 +19,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.errors import ContractBroken
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.asset.run import NOTE_EVERY_SECONDS
 from pipeline_assets.orchestration.history.tags import CONTINUES_TAG, RANGE_END, RANGE_START
 from pipeline_assets.orchestration.process import open_instance

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from pipeline_assets import errors
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets import ParquetIOManager, daily_asset, errors
 from pipeline_assets.orchestration.finished_days import FinishedDay, listening
 from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
@@ -76,8 +75,8 @@ def tags(lake: Lake, run_id: str) -> dict[str, str]:
 
 
 def only(found: tuple[RecordedFailure, ...]) -> RecordedFailure:
-    (judgement,) = found
-    return judgement
+    (noted,) = found
+    return noted
 
 
 def aws(code: str) -> Exception:
@@ -142,11 +141,11 @@ def test_a_day_is_attempted_as_often_and_after_as_long_as_its_row_says(lake: Lak
     assert told["delays_seconds"] == delays
     assert told["failed_days"] == [key(0)]
     assert "not_before" not in told
-    judgement = only(recorded_failures(lake.instance, result.run_id))
-    assert (judgement.table, judgement.failed_days, judgement.attempts) == ("failing", (day(0),), len(calls))
-    assert (judgement.verdict, judgement.kind, judgement.may_retry) == (verdict, kind, False)
-    assert judgement.severity is (Severity.PAGE if kind == "storage_full" else Severity.ALERT)
-    assert judgement.reason == f"{type(error()).__name__}: {error()}"
+    noted = only(recorded_failures(lake.instance, result.run_id))
+    assert (noted.table, noted.failed_days, noted.attempts) == ("failing", (day(0),), len(calls))
+    assert (noted.verdict, noted.kind, noted.may_retry) == (verdict, kind, False)
+    assert noted.severity is (Severity.PAGE if kind == "storage_full" else Severity.ALERT)
+    assert noted.reason == f"{type(error()).__name__}: {error()}"
     final = {name: value for name, value in tags(lake, result.run_id).items() if "retr" in name or "pipeline/" in name}
     assert final == {
         "dagster/max_retries": "0",
@@ -202,17 +201,17 @@ def test_a_long_wait_ends_the_step_and_says_when_it_may_be_requested_again(disk_
     result = disk_lake.run(throttled, 0, 3, resources={"io_manager": Noon(root=str(disk_lake.root))})
     assert calls == [day(0)]  # further days would be told the same
     assert waits(disk_lake, result.run_id) == []
-    judgement = only(recorded_failures(disk_lake.instance, result.run_id))
-    assert judgement.may_retry
-    assert judgement.not_before == NOW + timedelta(minutes=10)
-    assert (judgement.attempts, judgement.max_attempts) == (1, 6)
-    assert judgement.failed_days == (day(0),)
-    assert judgement.days_not_attempted == (day(1), day(2), day(3))
-    assert all(judgement.is_about("throttled", day(number)) for number in range(4))
-    assert not judgement.is_about("throttled", day(4))
-    assert not judgement.is_about("other", day(0))
+    noted = only(recorded_failures(disk_lake.instance, result.run_id))
+    assert noted.may_retry
+    assert noted.not_before == NOW + timedelta(minutes=10)
+    assert (noted.attempts, noted.max_attempts) == (1, 6)
+    assert noted.failed_days == (day(0),)
+    assert noted.days_not_attempted == (day(1), day(2), day(3))
+    assert all(noted.is_about("throttled", day(number)) for number in range(4))
+    assert not noted.is_about("throttled", day(4))
+    assert not noted.is_about("other", day(0))
     assert "It may be tried again from 2026-11-20 12:10:00 UTC on: attempt 2 of 6." in failure(result)
-    assert metadata(result)["not_before"] == judgement.not_before.timestamp()
+    assert metadata(result)["not_before"] == noted.not_before.timestamp()
     assert tags(disk_lake, result.run_id)["dagster/max_retries"] == "0"  # who requests runs waits, Dagster does not
 
 
@@ -239,8 +238,8 @@ def test_whoever_requests_a_run_again_says_how_many_attempts_were_made(lake: Lak
     run_id = requested("4")
     assert waits(lake, run_id) == [0.32]
     assert len(calls) == 2
-    judgement = only(recorded_failures(lake.instance, run_id))
-    assert (judgement.attempts, judgement.max_attempts, judgement.may_retry) == (6, 6, False)
+    noted = only(recorded_failures(lake.instance, run_id))
+    assert (noted.attempts, noted.max_attempts, noted.may_retry) == (6, 6, False)
 
     calls.clear()
     assert waits(lake, requested("6")) == []  # too many already: it was asked for, so it is made, but once
@@ -282,8 +281,8 @@ def test_days_that_are_settled_are_not_computed_again(lake: Lake) -> None:
     recorded = lake.recorded("mixed")
     assert {number: len(records) for number, records in recorded.items()} == {0: 1, 2: 1, 3: 1, 4: 1}
     assert all(records[0]["digest"] == lake.digest("mixed", number) for number, records in recorded.items())
-    judgement = only(recorded_failures(lake.instance, result.run_id))
-    assert (judgement.kind, judgement.failed_days, judgement.may_retry) == ("bug", (day(1),), False)
+    noted = only(recorded_failures(lake.instance, result.run_id))
+    assert (noted.kind, noted.failed_days, noted.may_retry) == ("bug", (day(1),), False)
     assert metadata(result)["committed_days"] == [key(0), key(2), key(3), key(4)]
     # what checks found in earlier attempts is not forgotten
     found = checks(result)["mixed.is_even"]
@@ -354,8 +353,8 @@ def test_a_dead_host_is_not_asked_for_every_day_of_a_range(lake: Lake) -> None:
     result = lake.run(asking, 0, 29)
     assert calls == [day(0), day(1), day(2)] * 6
     assert "27 further days were not attempted." in failure(result)
-    judgement = only(recorded_failures(lake.instance, result.run_id))
-    assert judgement.days_not_attempted == tuple(day(number) for number in range(3, 30))
+    noted = only(recorded_failures(lake.instance, result.run_id))
+    assert noted.days_not_attempted == tuple(day(number) for number in range(3, 30))
 
 
 def test_each_day_of_a_step_has_its_own_verdict(disk_lake: Lake) -> None:
@@ -389,8 +388,8 @@ def test_a_permanent_failure_in_handle_output_runs_once_whatever_its_author_want
 
     result = lake.run(strange)
     assert len(calls) == 1
-    judgement = only(recorded_failures(lake.instance, result.run_id))
-    assert (judgement.table, judgement.verdict, judgement.may_retry) == ("strange", "contract broken", False)
+    noted = only(recorded_failures(lake.instance, result.run_id))
+    assert (noted.table, noted.verdict, noted.may_retry) == ("strange", "contract broken", False)
 
 
 def test_a_plain_assets_days_are_tried_again_together_or_not_at_all(lake: Lake) -> None:
@@ -457,9 +456,9 @@ def test_load_input_is_judged_as_the_rest(disk_lake: Lake, faults: list[Exceptio
     assert result.success is bool(delays)
     assert len(calls) == result.success
     if not result.success:
-        judgement = only(recorded_failures(disk_lake.instance, result.run_id))
-        assert (judgement.table, judgement.kind, judgement.failed_days) == ("below", "bug", ())
-        assert judgement.is_about("below", day(7))  # of the step as a whole
+        noted = only(recorded_failures(disk_lake.instance, result.run_id))
+        assert (noted.table, noted.kind, noted.failed_days) == ("below", "bug", ())
+        assert noted.is_about("below", day(7))  # of the step as a whole
 
 
 def test_a_plain_asset_can_have_its_own_body_judged(lake: Lake) -> None:
@@ -486,9 +485,9 @@ def test_a_plain_assets_own_failure_is_final(lake: Lake) -> None:
         raise ValueError("a bug")
 
     result = lake.run(plain)
-    judgement = only(recorded_failures(lake.instance, result.run_id))
-    assert (judgement.tables, judgement.kind, judgement.may_retry) == (("plain",), "bug", False)
-    assert judgement.reason == "ValueError: a bug"
+    noted = only(recorded_failures(lake.instance, result.run_id))
+    assert (noted.tables, noted.kind, noted.may_retry) == (("plain",), "bug", False)
+    assert noted.reason == "ValueError: a bug"
 
 
 def test_every_step_that_failed_is_judged(lake: Lake) -> None:

@@ -181,8 +181,8 @@ def test_a_permanent_failure_is_not_run_again_though_the_worker_died_after_it(ev
         run_id = everything.launch("two_steps", 9)
     assert everything.group(run_id) == [run_id]
     assert retried.calls(everything.folder)[key(9)] == 1
-    (judgement,) = recorded_failures(everything.instance, run_id)
-    assert judgement.tables == (retried.TABLE,)
+    (noted,) = recorded_failures(everything.instance, run_id)
+    assert noted.tables == (retried.TABLE,)
 
 
 @pytest.mark.slow(10)

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets import daily_asset
 from pipeline_assets.assets.pipeline import reference_pipeline
 from pipeline_assets.assets.source.select import load_source
-from pipeline_assets.orchestration import daily_asset
 from pipeline_assets.orchestration.history.failures import RecordedFailure, recorded_failures
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG
 from pipeline_assets.rules.alerts import Severity
@@ -100,7 +100,7 @@ class Shop:
         logged = self.instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_UP_FOR_RETRY})
         return [round(each.get_dagster_event().step_retry_data.seconds_to_wait or 0, 3) for each in logged]
 
-    def judgement(self, run_id: str) -> RecordedFailure:
+    def noted(self, run_id: str) -> RecordedFailure:
         """The only one."""
         (found,) = recorded_failures(self.instance, run_id)
         return found
@@ -166,11 +166,11 @@ def test_a_server_that_asks_for_a_long_wait_is_asked_once_and_again_by_another_r
     for attempts in (1, 2):
         began = datetime.now(UTC)
         run_id = shop.run(0, 2, attempts=attempts - 1)
-        judgement = shop.judgement(run_id)
-        assert (judgement.verdict, judgement.kind) == ("server asked to wait", "landing_unavailable")
-        assert (judgement.attempts, judgement.max_attempts, judgement.may_retry) == (attempts, 6, True)
-        assert judgement.not_before is not None
-        assert timedelta(seconds=598) <= judgement.not_before - began <= timedelta(seconds=660)
+        noted = shop.noted(run_id)
+        assert (noted.verdict, noted.kind) == ("server asked to wait", "landing_unavailable")
+        assert (noted.attempts, noted.max_attempts, noted.may_retry) == (attempts, 6, True)
+        assert noted.not_before is not None
+        assert timedelta(seconds=598) <= noted.not_before - began <= timedelta(seconds=660)
         assert shop.waits(run_id) == []
         assert len(shop.server.seen()) == attempts  # nor were the other days asked for
     assert shop.succeeded(shop.run(attempts=2))
@@ -183,12 +183,12 @@ def test_all_layers_together_stay_within_the_verdict(shop: Shop) -> None:
     while True:  # as a sensor does: again, as long as the verdict allows it
         run_id = shop.run(attempts=attempts)
         requests.append(len(shop.server.seen(PATH)))
-        judgement = shop.judgement(run_id)
-        if not judgement.may_retry:
+        noted = shop.noted(run_id)
+        if not noted.may_retry:
             break
-        attempts = judgement.attempts
+        attempts = noted.attempts
     assert requests == [1, 4, 6]
-    assert judgement.attempts == judgement.max_attempts == 6
+    assert noted.attempts == noted.max_attempts == 6
 
 
 def test_a_server_that_is_down_is_given_up_after_six_attempts(shop: Shop) -> None:
@@ -196,8 +196,8 @@ def test_a_server_that_is_down_is_given_up_after_six_attempts(shop: Shop) -> Non
     run_id = shop.run()
     assert shop.waits(run_id) == NETWORK
     assert len(shop.server.seen(PATH)) == 6
-    judgement = shop.judgement(run_id)
-    assert (judgement.verdict, judgement.attempts, judgement.may_retry) == ("transient network", 6, False)
+    noted = shop.noted(run_id)
+    assert (noted.verdict, noted.attempts, noted.may_retry) == ("transient network", 6, False)
 
 
 TRUNCATED = Answer(body=landed()[:-9])
@@ -219,10 +219,10 @@ def test_what_stays_as_it_is_is_asked_for_once(shop: Shop, row: str) -> None:
     run_id = shop.run()
     assert len(shop.server.seen(PATH)) == 1
     assert shop.waits(run_id) == []
-    judgement = shop.judgement(run_id)
-    assert (judgement.verdict, judgement.kind, judgement.may_retry) == (verdict, kind, False)
-    assert (judgement.attempts, judgement.max_attempts, judgement.severity) == (1, 1, Severity.ALERT)
-    assert judgement.tables == ("raw_events", "rejected_events")
+    noted = shop.noted(run_id)
+    assert (noted.verdict, noted.kind, noted.may_retry) == (verdict, kind, False)
+    assert (noted.attempts, noted.max_attempts, noted.severity) == (1, 1, Severity.ALERT)
+    assert noted.tables == ("raw_events", "rejected_events")
     assert shop.days == []
 
 
@@ -231,10 +231,10 @@ def test_a_full_disk_is_met_once_and_pages(shop: Shop) -> None:
         shop.server.script(f"/shop/{key(number)}.jsonl.gz", Answer(body=landed(number), etag=f'"{number}"'))
     with files_of_at_most(1500):  # the download fits, its events do not
         run_id = shop.run(0, 2)
-    judgement = shop.judgement(run_id)
-    assert (judgement.verdict, judgement.kind, judgement.severity) == ("no space left", "storage_full", Severity.PAGE)
-    assert (judgement.attempts, judgement.may_retry) == (1, False)
-    assert (judgement.failed_days, judgement.days_not_attempted) == ((day(0),), (day(1), day(2)))
+    noted = shop.noted(run_id)
+    assert (noted.verdict, noted.kind, noted.severity) == ("no space left", "storage_full", Severity.PAGE)
+    assert (noted.attempts, noted.may_retry) == (1, False)
+    assert (noted.failed_days, noted.days_not_attempted) == ((day(0),), (day(1), day(2)))
     assert len(shop.server.seen()) == 1
 
 
@@ -255,10 +255,10 @@ def test_a_bug_in_user_code_runs_once_a_day(shop: Shop) -> None:
 
     for number in range(2):
         shop.server.script(f"/shop/{key(number)}.jsonl.gz", GOOD)
-    judgement = shop.judgement(shop.run(0, 1, asset=mine))
+    noted = shop.noted(shop.run(0, 1, asset=mine))
     assert calls == [day(0), day(1)]
     assert len(shop.server.seen()) == 2
-    assert (judgement.verdict, judgement.kind, judgement.may_retry) == ("not named", "bug", False)
+    assert (noted.verdict, noted.kind, noted.may_retry) == ("not named", "bug", False)
 
 
 def test_one_bad_day_beside_a_flaky_one_is_not_asked_for_again(shop: Shop) -> None:
@@ -268,6 +268,6 @@ def test_one_bad_day_beside_a_flaky_one_is_not_asked_for_again(shop: Shop) -> No
     shop.server.script(bad, TRUNCATED)
     run_id = shop.run(0, 2)
     assert [len(shop.server.seen(path)) for path in (good, flaky, bad)] == [1, 3, 1]
-    judgement = shop.judgement(run_id)
-    assert (judgement.kind, judgement.failed_days) == ("landing", (day(2),))
+    noted = shop.noted(run_id)
+    assert (noted.kind, noted.failed_days) == ("landing", (day(2),))
     assert shop.days == [day(0), day(1)]

@@ -13,7 +13,7 @@ from dagster._core.events import AssetMaterializationPlannedData
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.test_utils import freeze_time
 
-from pipeline_assets.orchestration import ParquetIOManager, daily_asset
+from pipeline_assets import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.asset.due import due_metadata
 from pipeline_assets.orchestration.sla.sensor import sla_report, sla_sensor
 from pipeline_assets.rules.due import by

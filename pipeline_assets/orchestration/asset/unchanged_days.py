@@ -8,13 +8,12 @@ its inputs at that moment.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
 from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.history.materializations import newest_records
-from pipeline_assets.orchestration.partition.materialization import Renewal
+from pipeline_assets.orchestration.partition.materialization import Renewal, value_of
 from pipeline_assets.orchestration.partition.upstream import Inputs, Upstream
 from pipeline_assets.partition import Partition
 from pipeline_assets.store import Store
@@ -45,7 +44,7 @@ class UnchangedDays:
         for table, key in self.spec.asset_keys.items():
             for day, record in newest_records(instance, key, days):
                 metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-                if _value(metadata, "code_version") == version:
+                if value_of(metadata, "code_version") == version:
                     why = f"code version {version} and all inputs are those of the record of run {record.run_id}"
                     self._records.setdefault(day, {})[table] = Renewal(metadata, why)
 
@@ -60,9 +59,9 @@ class UnchangedDays:
         read = {name: {str(each): digest for each, digest in now.digests.items()} for name, now in inputs.items()}
         for table, record in records.items():
             head = self.store.head(self.spec.partition(table, day))
-            if head is None or _value(record.before, "digest") != head.digest:
+            if head is None or value_of(record.before, "digest") != head.digest:
                 return None
-            if (_value(record.before, "inputs") or {}) != read:
+            if (value_of(record.before, "inputs") or {}) != read:
                 return None
         return records, inputs
 
@@ -81,7 +80,3 @@ class UnchangedDays:
             head = upstream.store.head(Partition(upstream.table, day))
             self._digests[name, day] = None if head is None else head.digest
         return self._digests[name, day]
-
-
-def _value(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> Any:
-    return metadata[name].value if name in metadata else None

@@ -12,8 +12,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets import Result, daily_asset
 from pipeline_assets.errors import ContractBroken
-from pipeline_assets.orchestration import Result, daily_asset
 from pipeline_assets.orchestration.finished_days import FinishedDay, listening
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph
