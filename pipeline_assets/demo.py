@@ -351,7 +351,7 @@ def _put(path: Path, data: bytes) -> None:
     if path.exists() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, data)
+    replace_file(path, data, aside="unfinished")  # what a kill left behind is written again, not left to be told of
 
 
 def _tally(day: date, files: dict[str, bytes], seed: int) -> dict[str, int]:

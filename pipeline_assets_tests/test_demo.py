@@ -291,6 +291,18 @@ def test_the_summary_counts_what_is_on_disk(landing: Path, summary: DemoSummary)
     assert all(path.name.startswith("demo-") for path in paths)
 
 
+def test_what_a_killed_demo_left_half_written_is_gone_after_the_next_one(tmp_path: Path) -> None:
+    write_days(tmp_path, FEW_DAYS[:1], seed=SEED)
+    (written, *_) = tmp_path.glob("dt=*/demo-web.jsonl.gz")
+    half = written.rename(written.with_name(f".{written.name}.unfinished"))
+    half.write_bytes(half.read_bytes()[:100])
+
+    write_days(tmp_path, FEW_DAYS[:1], seed=SEED)
+
+    assert written.exists()
+    assert not half.exists()
+
+
 def test_writing_again_leaves_every_file_untouched(tmp_path: Path) -> None:
     first = write_days(tmp_path, FEW_DAYS, seed=SEED)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
