@@ -103,7 +103,7 @@ def _sensors(
             default_status=status,
             interval_seconds=landing.seconds_between_looks,
         ),
-        upstream_sensor(selection=dg.AssetSelection.all(), default_status=status),
+        upstream_sensor(selection=dg.AssetSelection.all(), store=settings.open_store(), default_status=status),
         sla_sensor(watched, default_status=status),
         alerts_sensor(
             dagster_url=settings.dagster_url,

@@ -13,17 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import xxhash
 
 from pipeline_assets import cli
 from pipeline_assets.cli.main import COMMANDS, load_command
 from pipeline_assets.demo import write_days
 from pipeline_assets.errors import MayPass, MustChange, PipelineError, PlanOutdated, Unknown
 from pipeline_assets.orchestration.process import open_instance
+from pipeline_assets.store.parquet import rows_digest
 from pipeline_assets_tests.support.homes import new_home
 from pipeline_assets_tests.support.session import made_once
 
@@ -125,6 +127,11 @@ def test_the_same_command_twice_leaves_every_file_as_it_was(pipeline: Pipeline, 
     assert line.split()[-2] == str(DAYS)  # unchanged
 
 
+def digest_of(lake: Path, table: str, day: date) -> str | None:
+    with (lake / f"{table}/dt={day}/data.parquet").open("rb") as file:
+        return rows_digest(pa.PythonFile(file))
+
+
 def test_why_names_the_verdict_and_every_upstream_commit(pipeline: Pipeline, ran: Path, home: Path) -> None:
     outcome = pipeline("why", "user_features", str(LAST))
     assert outcome.status == 0, outcome.err
@@ -133,8 +140,7 @@ def test_why_names_the_verdict_and_every_upstream_commit(pipeline: Pipeline, ran
     for back in range(DAYS):
         day = LAST - timedelta(days=back)
         (line,) = [line for line in outcome.out.splitlines() if line.strip().startswith(f"events {day} ")]
-        digest = xxhash.xxh3_128_hexdigest((home / f"lake/events/dt={day}/data.parquet").read_bytes())
-        assert line.split()[2:] == [digest, "unchanged"]
+        assert line.split()[2:] == [digest_of(home / "lake", "events", day), "unchanged"]
 
 
 def test_why_of_what_is_not_there_says_what_there_is(pipeline: Pipeline, landed: Path) -> None:
@@ -258,10 +264,37 @@ def test_show_lists_days_and_shows_one_with_its_record(pipeline: Pipeline, ran: 
     assert "code_version" in one.out
 
 
-def test_show_says_what_there_is_when_it_is_asked_for_what_there_is_not(pipeline: Pipeline, landed: Path) -> None:
-    assert "tables: daily_sales" in pipeline("show", "sales").err
-    assert "no day yet" in pipeline("show", "events").err
+def test_history_lists_the_head_and_what_it_replaced_with_how_each_was_made(pipeline: Pipeline, ran: Path) -> None:
+    (ran / "dt=2026-03-08" / "extra.csv").write_text(
+        "event_id,user_id,event_type,amount,event_time\nx1,u1,purchase,1.00,2026-03-08T10:00:00Z\n"
+    )
     pipeline("run")
+
+    listed = pipeline("history", "events", "2026-03-08")
+
+    assert listed.status == 0
+    commits = [line.split() for line in listed.out.splitlines() if "rows1:" in line]
+    assert len(commits) == 2
+    newer, older = (int(each[1].replace(",", "")) for each in commits)
+    assert newer == older + 1
+    assert commits[0][-1] != commits[1][-1], "they are of two runs"
+    missing = pipeline("history", "events", "2026-01-01")
+    assert (missing.status, "has not been computed" in missing.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["show", "history", "rejects", "diff"])
+def test_what_shows_the_lake_imports_no_dagster(command: str) -> None:
+    load = f"from pipeline_assets.cli.main import load_command; load_command({command!r})"
+    code = f"import sys; {load}; print([*sys.modules])"
+    imported = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "'pyarrow'" in imported
+    assert "'dagster'" not in imported
+
+
+def test_show_says_what_there_is_when_it_is_asked_for_what_there_is_not(pipeline: Pipeline, landed: Path) -> None:
+    assert "it is empty" in pipeline("show", "events").err
+    pipeline("run")
+    assert "tables: daily_sales" in pipeline("show", "sales").err
     missing = pipeline("show", "events", "--day", "2026-01-01")
     assert missing.status == 2
     assert "events 2026-01-01 has not been computed" in missing.err
@@ -295,7 +328,8 @@ def test_restore_publishes_a_replaced_commit_and_dagster_knows(pipeline: Pipelin
         newest = instance.get_latest_materialization_event(dg.AssetKey("daily_sales"))
         assert newest is not None
         assert newest.asset_materialization is not None
-        assert newest.asset_materialization.metadata["digest"].value == kept.stem
+        names: Any = newest.asset_materialization.metadata["commit"].value
+        assert names["file"] == kept.stem
     unknown = pipeline("restore", "daily_sales", "2026-03-08", "0" * 32)
     assert unknown.status == 2
     assert "Kept:" in unknown.err

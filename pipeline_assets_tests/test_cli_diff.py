@@ -17,6 +17,7 @@ import pytest
 from pipeline_assets import cli
 from pipeline_assets.assets.daily_sales import DAILY_SALES
 from pipeline_assets.partition import Partition
+from pipeline_assets.store import Seen
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.support.commits import publish_table
 
@@ -49,7 +50,7 @@ def lakes(tmp_path: Path) -> Path:
         day = FIRST + timedelta(days=number)
         for name, purchases in (("base", 10), ("other", 20 if number == DAYS - 1 else 10)):
             store = LocalStore(tmp_path / name)
-            publish_table(store, Partition("daily_sales", day), sales(day, purchases), expected=None)
+            publish_table(store, Partition("daily_sales", day), sales(day, purchases), seen=Seen(None, None))
     return tmp_path
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from pipeline_assets.cli.ask import ask_of, given_options, plan_options
 from pipeline_assets.cli.execution import end_carrying_out, list_failures, print_json, summary_as_json
 from pipeline_assets.cli.main import EXIT_INTERRUPTED
-from pipeline_assets.cli.options import FORMAT, GivenPath, ask_of, given_options, plan_options
+from pipeline_assets.cli.options import FORMAT, GivenPath
 from pipeline_assets.cli.plan import DAYS_PER_RUN, read_plan, show_plan
 from pipeline_assets.cli.project import Project, open_project
 from pipeline_assets.console import console, grid, stderr

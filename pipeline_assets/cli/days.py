@@ -14,6 +14,7 @@ from pipeline_assets.console import RunView, console, stderr
 from pipeline_assets.demo import write_days
 from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.finished_days import listening
+from pipeline_assets.orchestration.partition.materialization import named
 from pipeline_assets.orchestration.process import (
     execute,
     failures_of,
@@ -110,7 +111,7 @@ def restore(table: str, day: datetime, digest: str) -> None:
                 key,
                 partition=day.date().isoformat(),
                 description="restored from history by `pipeline restore`",
-                metadata={"digest": published.commit.digest, "unchanged": published.unchanged, "restored": True},
+                metadata={**named(published.commit), "unchanged": published.unchanged, "restored": True},
             )
         )
     console.print(f"{published.commit.partition} is {published.commit.digest} again")

@@ -9,15 +9,15 @@ import click
 
 from pipeline_assets.cli.main import EXIT_FAILED
 from pipeline_assets.cli.options import DAY, GivenPath, format_option
-from pipeline_assets.cli.project import load_project
 from pipeline_assets.console import console, grid
 from pipeline_assets.errors import UsageError
-from pipeline_assets.orchestration.partition.table_keys import keys_of
+from pipeline_assets.partition import Partition
 from pipeline_assets.report import lake_diff as words
 from pipeline_assets.report.lake_diff import lake_diff_markdown
 from pipeline_assets.report.lake_diff_json import lake_diff_json
 from pipeline_assets.rules.tolerance import Tolerance
-from pipeline_assets.store.comparison import TableDiff, compare_lakes, open_lake
+from pipeline_assets.settings import load_settings
+from pipeline_assets.store.comparison import Lake, TableDiff, compare_lakes, open_lake
 
 
 @click.command()
@@ -49,16 +49,15 @@ def diff(  # noqa: PLR0917 - click hands options over by name
     """
     if first and last and first > last:
         raise UsageError(f"--from {first.date()} is after --to {last.date()}")
-    settings, _, defs = load_project()
-    other = other or settings.store
+    other = other or load_settings().store
+    lakes = [open_lake(each) for each in (base, other)]
     tolerance = Tolerance(max_changed_rows, max_changed_share)
     tables = compare_lakes(
-        open_lake(base),
-        open_lake(other),
+        *lakes,
         tables=[name.strip() for name in select.split(",")] if select is not None else None,
         first=first.date() if first else None,
         last=last.date() if last else None,
-        keys=keys_of(defs),
+        keys=_keys(*lakes),
     )
     if form == "table":
         show_diff(base, other, tables, tolerance)
@@ -68,6 +67,23 @@ def diff(  # noqa: PLR0917 - click hands options over by name
         click.echo(lake_diff_markdown(str(base), str(other), tables, tolerance).encode())
     if any(tolerance.is_exceeded(each.differing, each.differing_share) for each in tables):
         sys.exit(EXIT_FAILED)
+
+
+def _keys(*lakes: Lake) -> dict[str, tuple[str, ...]]:
+    """By which rows are matched, by table: as the newest records have it; as the contracts do, where none tells."""
+    found = dict[str, tuple[str, ...]]()
+    for lake in lakes:
+        for table, days in lake.days.items():
+            newest = lake.store.head(Partition(table, days[-1]))
+            if newest is not None and newest.record is not None and newest.record.key is not None:
+                found[table] = newest.record.key
+    if any(lake.days.keys() - found.keys() for lake in lakes):
+        # Of lakes of before. They take seconds to import.
+        from pipeline_assets.cli.project import load_project
+        from pipeline_assets.orchestration.partition.table_keys import keys_of
+
+        found = {**keys_of(load_project()[2]), **found}
+    return {table: key for table, key in found.items() if key}
 
 
 def show_diff(base: Path, other: Path, tables: Sequence[TableDiff], tolerance: Tolerance) -> None:

@@ -1,22 +1,21 @@
-"""Commands that show what there is: show, why, rejects."""
+"""Commands that show what the lake has, and ask nobody else: show, history, rejects."""
 
-from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any
 
 import click
 
 from pipeline_assets.cli.options import DAY
-from pipeline_assets.cli.project import key_named, load_project, opened_instance
 from pipeline_assets.console import console, grid
-from pipeline_assets.errors import PartitionMissing
-from pipeline_assets.orchestration.changes.explanation import explain
-from pipeline_assets.orchestration.process import records_of
+from pipeline_assets.errors import PartitionMissing, UsageError
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import Store
+from pipeline_assets.record import Record
+from pipeline_assets.settings import load_settings
+from pipeline_assets.store import Commit, Pinned, Store
 from pipeline_assets.store.parquet import read_table, row_count
 
 PREVIEW_ROWS = 5
+BOOKS = ("rows_read", "rows_duplicate", "rows_rejected")
+"""Fields of a record that only tables which drop rows have."""
 
 
 @click.command()
@@ -25,51 +24,77 @@ PREVIEW_ROWS = 5
 @click.option("--last", "limit", default=14, show_default=True, type=click.IntRange(1), help="How many days to list.")
 def show(table: str, day: datetime | None, limit: int) -> None:
     """Print the head, history and row accounting of a table."""
-    _, store, defs = load_project()
-    key = key_named(defs, table)
+    store, days = _opened(table)
+    if day is None:
+        _show_days(store, table, days, limit)
+    else:
+        _show_partition(store, Partition(table, day.date()), days)
+
+
+@click.command()
+@click.argument("table")
+@click.argument("day", type=DAY)
+def history(table: str, day: datetime) -> None:
+    """List the commits of a partition, the head first, and how each was made."""
+    store, days = _opened(table)
+    partition = Partition(table, day.date())
+    head = store.head(partition)
+    if head is None:
+        raise _missing(partition, days)
+    rows = [_made(each) for each in (head, *store.history(partition))]
+    names = ["commit", "rows", "bytes", "published (UTC)", "code version", "run"]
+    console.print(grid(names, rows, title=f"{partition}: the head first"))
+    if len(rows) > 1:
+        console.print(f"`pipeline restore {table} {partition.day} COMMIT` publishes one of them again.")
+
+
+def _opened(table: str) -> tuple[Store, list[date]]:
+    """The lake, and the days that it has of a table."""
+    store = load_settings().open_store()
+    tables = store.tables()
+    if table not in tables:
+        there = f"tables: {', '.join(tables)}" if tables else "it is empty. `pipeline run` computes some days"
+        raise UsageError(f"there is no table {table} in {store.uri}; {there}")
     days = list(store.heads(table))
     if not days:
         raise PartitionMissing(f"{table} has no day yet in {store.uri}; compute some with `pipeline run`")
-    with opened_instance() as instance:
-        if day is None:
-            _show_days(store, table, days, records_of(instance, key, days[-limit:]), limit)
-        else:
-            partition = Partition(table, day.date())
-            record = records_of(instance, key, [partition.day]).get(partition.day, {})
-            _show_partition(store, partition, record)
+    return store, days
 
 
-def _show_days(
-    store: Store, table: str, days: list[date], records: Mapping[date, Mapping[str, Any]], limit: int
-) -> None:
-    counts = [
-        name for name in ("rows_read", "rows_duplicate", "rows_rejected") if name in next(iter(records.values()), {})
-    ]
-    rows: list[list[object]] = []
-    for each in days[-limit:]:
-        partition = Partition(table, each)
-        pinned = store.open(partition)
-        if pinned is None:
-            continue  # removed since it was listed
-        head, record = pinned.commit, records.get(each, {})
-        books = [record.get(name, "") for name in counts]
-        published = f"{head.published_at:%Y-%m-%d %H:%M:%S}"
-        facts = (head.size_bytes, head.digest[:12], published, len(store.history(partition)))
-        rows.append([str(each), row_count(pinned.file), *books, *facts])
-        pinned.close()
+def _missing(partition: Partition, days: list[date]) -> PartitionMissing:
+    return PartitionMissing(f"{partition} has not been computed; there are {len(days)} days, {days[0]} to {days[-1]}")
+
+
+def _made(commit: Commit) -> list[object]:
+    record = commit.record or Record()
+    facts = (commit.digest, record.rows, commit.size_bytes, f"{commit.published_at:%Y-%m-%d %H:%M:%S}")
+    return [*facts, record.code_version, record.run_id or None]
+
+
+def _show_days(store: Store, table: str, days: list[date], limit: int) -> None:
+    pinned = [found for each in days[-limit:] if (found := store.open(Partition(table, each))) is not None]
+    known = [each.commit.record or Record() for each in pinned]
+    counts = [name for name in BOOKS if any(getattr(each, name) is not None for each in known)]
+    rows = [_shown_day(store, each, record, counts) for each, record in zip(pinned, known, strict=True)]
     names = ["day", "rows", *counts, "bytes", "digest", "published (UTC)", "kept commits"]
     title = f"{table}: {len(days)} days, {days[0]} to {days[-1]}"
     console.print(grid(names, rows, title=title if len(rows) == len(days) else f"{title}; the last {len(rows)}"))
 
 
-def _show_partition(store: Store, partition: Partition, record: Mapping[str, Any]) -> None:
+def _shown_day(store: Store, pinned: Pinned, record: Record, counts: list[str]) -> list[object]:
+    head = pinned.commit
+    books = [getattr(record, name) for name in counts]
+    short = head.digest.rpartition(":")[2][:12]
+    facts = (head.size_bytes, short, f"{head.published_at:%Y-%m-%d %H:%M:%S}", len(store.history(head.partition)))
+    with pinned.file as file:
+        return [str(head.partition.day), row_count(file), *books, *facts]
+
+
+def _show_partition(store: Store, partition: Partition, days: list[date]) -> None:
     pinned = store.open(partition)
     if pinned is None:
-        days = list(store.heads(partition.table))
-        raise PartitionMissing(
-            f"{partition} has not been computed; there are {len(days)} days, {days[0]} to {days[-1]}"
-        )
-    head = pinned.commit
+        raise _missing(partition, days)
+    head, record = pinned.commit, pinned.commit.record
     facts: list[list[object]] = [
         ["uri", head.uri],
         ["rows", f"{row_count(pinned.file):,}"],
@@ -77,13 +102,14 @@ def _show_partition(store: Store, partition: Partition, record: Mapping[str, Any
         ["digest", head.digest],
         ["published (UTC)", f"{head.published_at:%Y-%m-%d %H:%M:%S}"],
     ]
-    names = ("rows_read", "rows_duplicate", "rows_rejected", "unchanged", "seconds", "code_version", "run")
-    facts += [[f"record: {name}", record[name]] for name in names if name in record]
-    for table, commits in record.get("inputs", {}).items():
-        known = "\n".join(f"{each} {digest}" for each, digest in commits.items())
-        facts.append([f"made from {table}", known])
-    if record.get("digest", head.digest) != head.digest:
-        facts.append(["note", f"the newest record is of {record['digest']}, which is not the head"])
+    if record is None:
+        facts.append(["record", "none in the lake; `pipeline why` says whether it is to be made again"])
+    else:
+        told = {name: getattr(record, name) for name in (*BOOKS, "unchanged", "seconds", "code_version")}
+        told["run"] = record.run_id or None
+        facts += [[f"record: {name}", value] for name, value in told.items() if value is not None]
+        for table, commits in record.inputs.items():
+            facts.append([f"made from {table}", "\n".join(f"{each} {digest}" for each, digest in commits.items())])
     console.print(grid(["head", str(partition)], facts))
     kept: list[list[object]] = [
         [commit.digest, commit.size_bytes, f"{commit.published_at:%Y-%m-%d %H:%M:%S}"]
@@ -98,47 +124,11 @@ def _show_partition(store: Store, partition: Partition, record: Mapping[str, Any
 
 
 @click.command()
-@click.argument("table")
-@click.argument("day", type=DAY)
-def why(table: str, day: datetime) -> None:
-    """Say why a partition was, or was not, computed again, and what it was made from."""
-    _, _, defs = load_project()
-    with opened_instance() as instance:
-        found = explain(instance, defs, table, day.date())
-    console.print(f"{found.partition} is {found.status.value}. {' '.join(found.reasons)}", markup=False)
-    if found.record is None:
-        console.print("It has no record.")
-    else:
-        facts: list[list[object]] = [
-            ["recorded (UTC)", f"{found.record.recorded_at:%Y-%m-%d %H:%M:%S}"],
-            ["digest", found.record.digest],
-            ["bytes", "as before: nothing downstream was asked for" if found.record.unchanged else "new"],
-            ["why", found.launched],
-            ["run", found.record.run_id or None],
-        ]
-        console.print(grid(["newest record", ""], facts))
-    rows: list[list[object]] = [
-        [str(each.partition), each.read or "not read", _since(each.read, each.now, rewritten=each.rewritten)]
-        for each in found.inputs
-    ]
-    if rows:
-        console.print(grid(["made from", "digest", "since then"], rows))
-
-
-def _since(read: str | None, now: str | None, *, rewritten: bool) -> str:
-    if now is None:
-        return "no record"
-    if now != read:
-        return f"now {now}"
-    return "computed again, same digest" if rewritten else "unchanged"
-
-
-@click.command()
 @click.option("--day", type=DAY, help="One arrival day.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many rows to list.")
 def rejects(day: datetime | None, limit: int) -> None:
     """Print rejected rows with their reasons."""
-    _, store, _ = load_project()
+    store = load_settings().open_store()
     table = "rejected_events"
     days = [day.date()] if day else list(store.heads(table))
     counts: dict[str, int] = {}

@@ -26,6 +26,7 @@ COMMANDS = {
         "diff",
         "Print what differs between the lakes BASE and OTHER (PIPELINE_STORE unless given), rows and values.",
     ),
+    "history": ("inspection", "List the commits of a partition, the head first, and how each was made."),
     "plan": ("plan", "Say what a backfill would do, and why; do nothing."),
     "rejects": ("inspection", "Print rejected rows with their reasons."),
     "restore": ("days", "Publish a replaced commit of a partition again."),
@@ -33,7 +34,7 @@ COMMANDS = {
     "run": ("days", "Compute a range of days in this process, without daemon or webserver."),
     "show": ("inspection", "Print the head, history and row accounting of a table."),
     "sla": ("sla", "Print how the tables kept their deadlines, with the cause of every miss."),
-    "why": ("inspection", "Say why a partition was, or was not, computed again, and what it was made from."),
+    "why": ("why", "Say why a partition was, or was not, computed again, and what it was made from."),
 }
 """The module beside this one that defines a command, under its name, and the first paragraph of its help."""
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from pipeline_assets.cli.options import DAY, FORMAT, GivenPath, ask_of, plan_options
+from pipeline_assets.cli.ask import ask_of, plan_options
+from pipeline_assets.cli.options import DAY, FORMAT, GivenPath
 from pipeline_assets.cli.project import Project, checked_range, key_named, open_project
 from pipeline_assets.console import console, grid, stderr
 from pipeline_assets.errors import UsageError

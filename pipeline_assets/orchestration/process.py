@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import dagster as dg
 from pipeline_assets.errors import UsageError
 from pipeline_assets.orchestration.history.failures import INTERRUPTS, message_of
 from pipeline_assets.orchestration.history.graph import daily_graph
-from pipeline_assets.orchestration.history.materializations import newest_records
 from pipeline_assets.orchestration.history.tags import LAUNCHED_BY_TAG, RANGE_END, RANGE_START
 from pipeline_assets.partition import ranges_of
 from pipeline_assets.rules.graph import Table, days_to_compute
@@ -148,12 +146,3 @@ def warnings_of(result: dg.ExecuteInProcessResult) -> list[str]:
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.WARN
     ]
-
-
-def records_of(instance: dg.DagsterInstance, key: dg.AssetKey, days: Sequence[date]) -> dict[date, dict[str, Any]]:
-    """The newest record of each day, ascending, as values by metadata key, with the id of the run that wrote it."""
-    return {
-        day: {**{name: value.value for name, value in made.metadata.items()}, "run": record.run_id}
-        for day, record in sorted(newest_records(instance, key, days), key=itemgetter(0))
-        if (made := record.asset_materialization) is not None
-    }

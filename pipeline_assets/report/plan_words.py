@@ -15,6 +15,8 @@ PROGRESS_COLUMNS = ("table", "watermark", "gaps before it")
 MEANINGS = {
     Reason.FAILED: "its last attempt failed",
     Reason.MISSING: "it was never made, or is gone",
+    Reason.UNRECORDED: "somebody else wrote or changed its file",
+    Reason.TORN: "its tables are of different steps",
     Reason.CODE_CHANGED: "it was made by another version of the code",
     Reason.INPUT_CHANGED: "it was made from another version of {because}",
     Reason.LATE_DATA: "{because} came after it was made",

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pipeline_assets.partition import Partition, days_between, parts_of, ranges_of, span_in_words
 from pipeline_assets.record import Record
 from pipeline_assets.rules.graph import Graph
-from pipeline_assets.rules.staleness import change_of
+from pipeline_assets.rules.staleness import change_of, is_torn
 
 
 class Mode(StrEnum):
@@ -43,6 +43,8 @@ class Reason(StrEnum):
 
     FAILED = "FAILED"  # its last attempt failed
     MISSING = "MISSING"  # it has no head
+    UNRECORDED = "UNRECORDED"  # no record speaks of its head: somebody else wrote or changed it
+    TORN = "TORN"  # its tables are of different steps, one of which was killed between them
     CODE_CHANGED = "CODE_CHANGED"  # its record tells of another code version
     INPUT_CHANGED = "INPUT_CHANGED"  # an input that it was made from is another now
     LATE_DATA = "LATE_DATA"  # an input came that was not there when it was made
@@ -73,9 +75,9 @@ class Facts:
 
     Args:
         heads: a token that is another one when the head is; no entry where nothing is published. Not of sources.
-        records: newest ones; of sources what is there now; of foreign partitions with the digest of the head.
+        records: of the heads; of sources what is there now; of unrecorded partitions what they are.
         failed: the last attempt failed, and nobody has made it since.
-        foreign: partitions whose head is not what their record tells of.
+        unrecorded: partitions whose head no record speaks of.
         last_days: that are over.
         held: partitions that somebody else is making, or that must not be tried again now; what reads them waits.
     """
@@ -83,7 +85,7 @@ class Facts:
     heads: Mapping[str, Mapping[date, str]]
     records: Mapping[str, Mapping[date, Record]]
     failed: Collection[Partition]
-    foreign: Collection[Partition]
+    unrecorded: Collection[Partition]
     code_versions: Mapping[str, str]
     last_days: Mapping[str, date]
     held: Collection[Partition] = ()
@@ -186,7 +188,10 @@ HEEDED = {
     Mode.MISSING: frozenset({Reason.MISSING}),
     Mode.FAILED: frozenset({Reason.FAILED}),
 }
-"""What each mode looks for; what is downstream of that comes by itself. Days named are looked at as in FULL."""
+"""What each mode looks for, besides UNRECORDED and TORN, which all do; what is downstream of that comes by itself.
+
+Days named are looked at as in FULL.
+"""
 LEFT_ALONE = "left alone"
 SAMPLE_DAYS = 100
 """Newest records that estimates are drawn from."""
@@ -217,7 +222,7 @@ class _Planner:
         for partition in facts.held:
             self.held[partition.table][partition.day] = partition
         self.failed = set(facts.failed)
-        self.foreign = {Partition(graph.lead(table), day) for table, day in facts.foreign}
+        self.unrecorded = {Partition(graph.lead(table), day) for table, day in facts.unrecorded}
         self.published = {
             lead: set.intersection(*(set(facts.heads.get(each, {})) for each in graph.steps[lead]))
             for lead in self.reads
@@ -250,6 +255,9 @@ class _Planner:
         settled = {day: self._settled(Partition(lead, day), found[day]) for day in sorted(found)}
         self.entries[lead] = {day: entry for day, entry in settled.items() if entry is not None}
         self.computed[lead] = {day for day, entry in self.entries[lead].items() if entry.action is Action.COMPUTE}
+        for partition in self.unrecorded:  # what reads it waits until it is made again
+            if partition.table == lead and partition.day not in self.computed[lead]:
+                self.held[lead].setdefault(partition.day, partition)
 
     def _settled(self, partition: Partition, entry: Entry) -> Entry | None:
         """The entry, or what it waits for; None if nobody asked for the partition, and it cannot be made."""
@@ -283,7 +291,7 @@ class _Planner:
         if not by_name:
             return None
         is_recorded = all(self._record(table, partition.day) for table in self.graph.steps[partition.table])
-        if self.ask.force or not is_recorded or partition in self.foreign:
+        if self.ask.force or not is_recorded:
             return Entry(Action.COMPUTE, Reason.REQUESTED)
         return Entry(Action.SKIP, None)
 
@@ -293,6 +301,8 @@ class _Planner:
             return Reason.FAILED, None
         if day not in self.published[lead]:
             return (Reason.MISSING, None) if Reason.MISSING in heeded else None
+        if partition in self.unrecorded or self._is_torn(partition):  # every mode heeds them
+            return Reason.UNRECORDED if partition in self.unrecorded else Reason.TORN, None
         record = self._record(lead, day)
         if record is None:
             return None
@@ -301,6 +311,12 @@ class _Planner:
             if present != record.code_version:
                 return Reason.CODE_CHANGED, None
         return self._changed(partition, record) if Reason.INPUT_CHANGED in heeded else None
+
+    def _is_torn(self, partition: Partition) -> bool:
+        tables = self.graph.steps[partition.table]
+        return len(tables) > 1 and is_torn(
+            record for table in tables if (record := self._record(table, partition.day)) is not None
+        )
 
     def _record(self, table: str, day: date) -> Record | None:
         return self.facts.records.get(table, {}).get(day)

@@ -24,8 +24,12 @@ EARLY_DAYS = 2
 class RecordLookup(Protocol):
     """Gives records; `react` asks for many days at once."""
 
+    @property
+    def unrecorded(self) -> Collection[Partition]:
+        """Of what was looked up, heads that no record speaks of."""
+
     def records(self, table: str, days: Collection[date]) -> Mapping[date, Record]:
-        """The newest record of each day that has one."""
+        """The record of each day that has a head."""
 
     def changed(self, table: str, day: date) -> Record | None:
         """The record that brought the rows which the day has: those after it are of the same."""
@@ -37,11 +41,16 @@ class StalenessStatus(StrEnum):
     CURRENT = "current"  # made from what is upstream now
     MISSING = "missing"  # never made, and its inputs are there
     STALE = "stale"  # made from other commits than are upstream now
+    UNRECORDED = "unrecorded"  # no record speaks of its file: somebody else wrote or changed it
+    TORN = "torn"  # its tables are of different steps: one was killed between them
     WAITING = "waiting"  # an input of the same day is not there
-    HELD = "held"  # something upstream is running, about to run, or failed
+    HELD = "held"  # something upstream is running, about to run, failed, or unrecorded
     RUNNING = "running"
     FAILED = "failed"  # with these same inputs, and its verdict says not to try again by itself
     POSTPONED = "postponed"  # not looked at: enough others were
+
+
+TO_MAKE = frozenset({StalenessStatus.MISSING, StalenessStatus.STALE, StalenessStatus.UNRECORDED, StalenessStatus.TORN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +67,17 @@ class Staleness:
     """Says whether one partition must be computed again, and why.
 
     Args:
-        want: names the inputs that it should be made from.
+        want: names the inputs that it should be made from, by their digests.
         changes: upstream, against its record.
         because_of: what it waits for, or is held by.
-        newest_input: event id.
+        commits: names the commits that these inputs are now: others, if one changed there and back.
     """
 
     status: StalenessStatus
     want: str = ""
     changes: Sequence[Change] = ()
     because_of: Sequence[Partition] = ()
-    newest_input: int = 0
+    commits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +85,12 @@ class LastAttempt:
     """How the last attempt to make a partition from the inputs `want` ended.
 
     Args:
-        newest_input: event id, of the newest that there was when it was asked for.
+        commits: that these inputs were when it was asked for.
     """
 
     want: str
     succeeded: bool
-    newest_input: int = 0
+    commits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +103,22 @@ class Request:
     partitions: Mapping[Partition, Staleness]
 
     @property
-    def newest_input(self) -> int:
-        """Give an event id: two requests for the same days, of which the second is needed, differ in it."""
-        return max(each.newest_input for each in self.partitions.values())
+    def commits(self) -> str:
+        """Name the commits of all inputs: of two requests for the same days another one, if the second is needed."""
+        return name_of(f"{partition}={each.commits};" for partition, each in sorted(self.partitions.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What follows from judging the candidates."""
+    """What follows from judging the candidates.
+
+    Args:
+        unrecorded: what candidates read and are held by, by leading tables: to be candidates themselves.
+    """
 
     requests: Sequence[Request]
     found: Mapping[Partition, Staleness]
+    unrecorded: Collection[Partition] = ()
 
     def partitions(self, *statuses: StalenessStatus) -> set[Partition]:
         """Pick the candidates that have one of the statuses."""
@@ -174,8 +188,7 @@ def react(
         postponed = set(unanswered[left:])
         left -= len(unanswered) - len(postponed)
         open_days = [day for day in open_days if day not in postponed]
-        records = lookup.records(lead, open_days)
-        upstream = _upstream(lookup, reads, open_days, records)
+        facts = _look_up(lookup, graph, lead, open_days)
         for day in days:
             partition = Partition(lead, day)
             if partition in running:
@@ -185,13 +198,49 @@ def react(
             elif day in postponed:
                 staleness = Staleness(StalenessStatus.POSTPONED)
             else:
-                staleness = _staleness_of(graph, partition, records.get(day), upstream, last_attempts.get(partition))
+                staleness = _staleness_of(graph, partition, facts, last_attempts.get(partition))
             found[partition] = staleness
             if staleness.status not in (StalenessStatus.CURRENT, StalenessStatus.WAITING):
                 unsettled.add(partition)
             else:
                 unsettled.discard(partition)
-    return Reaction(_requests(graph, found), found)
+    return Reaction(_requests(graph, found), found, _held_by(graph, found, set(lookup.unrecorded)))
+
+
+def is_torn(records: Iterable[Record]) -> bool:
+    """Whether records of the tables of one day and step name several steps: one was killed while it published."""
+    return len({each.step for each in records if each.step}) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What was looked up of one step, by table and day.
+
+    Args:
+        records: of the tables that the step makes.
+        upstream: records of what it reads.
+    """
+
+    records: Mapping[str, Mapping[date, Record]]
+    upstream: Mapping[str, Mapping[date, Record]]
+    unrecorded: Collection[Partition]
+
+
+def _look_up(lookup: RecordLookup, graph: Graph, lead: str, days: Sequence[date]) -> _Facts:
+    records = {table: lookup.records(table, days) for table in graph.steps[lead]}
+    upstream = _upstream(lookup, graph.reads(lead), days, records[lead])
+    return _Facts(records, upstream, set(lookup.unrecorded))
+
+
+def _held_by(graph: Graph, found: Mapping[Partition, Staleness], unrecorded: Collection[Partition]) -> set[Partition]:
+    """Unrecorded partitions that candidates are held by, by leading tables."""
+    held = (each for each in found.values() if unrecorded and each.status is StalenessStatus.HELD)
+    return {
+        Partition(graph.lead(table), day)
+        for each in held
+        for table, day in each.because_of
+        if Partition(table, day) in unrecorded
+    }
 
 
 def _upstream(
@@ -216,18 +265,20 @@ def _upstream(
     return found
 
 
-def _staleness_of(
-    graph: Graph,
-    partition: Partition,
-    record: Record | None,
-    upstream: Mapping[str, Mapping[date, Record]],
-    last_attempt: LastAttempt | None,
-) -> Staleness:
+def _staleness_of(graph: Graph, partition: Partition, facts: _Facts, last_attempt: LastAttempt | None) -> Staleness:
     """Compare a partition that is neither running nor held with the records of what it reads."""
     reads, first_day = graph.reads(partition.table), graph.first_days[partition.table]
-    absent = [Partition(name, partition.day) for name, _ in reads if partition.day not in upstream[name]]
+    upstream, day = facts.upstream, partition.day
+    absent = [Partition(name, day) for name, _ in reads if day not in upstream[name]]
     if absent:
         return Staleness(StalenessStatus.WAITING, because_of=absent)
+    made = {table: each[day] for table, each in facts.records.items() if day in each}
+    record = made[partition.table] if made.keys() == facts.records.keys() else None
+    flaw = None
+    if any(Partition(table, day) in facts.unrecorded for table in made):
+        flaw = StalenessStatus.UNRECORDED
+    elif is_torn(made.values()):
+        flaw = StalenessStatus.TORN
     inputs = sorted(
         {
             Partition(name, day): upstream[name][day]
@@ -236,21 +287,27 @@ def _staleness_of(
             if day in upstream[name]
         }.items()
     )
+    if unread := [each for each, _ in inputs if each in facts.unrecorded]:
+        return Staleness(StalenessStatus.HELD, because_of=unread)
     changes = [change for each, current in inputs if (change := change_of(each, current, record, first_day))]
-    listed = "".join(f"{each}={current.digest or current.event_id};" for each, current in inputs)
-    want = hashlib.blake2b(listed.encode()).hexdigest()[:WANT_DIGITS]
-    newest = max((current.event_id for _, current in inputs), default=0)
-    if record is not None and not changes:
+    want = name_of(f"{each}={current.digest or current.event_id};" for each, current in inputs)
+    commits = name_of(f"{each}={current.write_id or current.event_id};" for each, current in inputs)
+    if record is not None and not changes and flaw is None:
         status = StalenessStatus.CURRENT
     elif last_attempt is not None and last_attempt.want == want and not last_attempt.succeeded:
         status = StalenessStatus.FAILED
-    elif last_attempt is not None and last_attempt.want == want and newest <= last_attempt.newest_input:
+    elif last_attempt is not None and last_attempt.want == want and last_attempt.commits == commits:
         # It succeeded, and yet the records differ: a commit upstream has no record. Again would be the same again,
         # unless an input changed there and back meanwhile.
         status = StalenessStatus.CURRENT
     else:
-        status = StalenessStatus.MISSING if record is None else StalenessStatus.STALE
-    return Staleness(status, want, changes, newest_input=newest)
+        status = flaw or (StalenessStatus.MISSING if record is None else StalenessStatus.STALE)
+    return Staleness(status, want, changes, commits=commits)
+
+
+def name_of(listed: Iterable[str]) -> str:
+    """A short name that other texts do not have."""
+    return hashlib.blake2b("".join(listed).encode()).hexdigest()[:WANT_DIGITS]
 
 
 def change_of(partition: Partition, current: Record, record: Record | None, first_day: date) -> Change | None:
@@ -269,13 +326,14 @@ def change_of(partition: Partition, current: Record, record: Record | None, firs
     before = recorded.get(partition.day)
     if before is None and partition.day < first_day:  # a daily asset reads nothing from before its own history
         return None
-    return None if before == current.digest else Change(partition, before, current.digest)
+    same = before is not None and current.is_of(before)
+    return None if same else Change(partition, before, current.digest)
 
 
 def _requests(graph: Graph, found: Mapping[Partition, Staleness]) -> list[Request]:
     wanted: dict[str, list[date]] = {}
     for partition, staleness in found.items():
-        if staleness.status in (StalenessStatus.MISSING, StalenessStatus.STALE):
+        if staleness.status in TO_MAKE:
             wanted.setdefault(partition.table, []).append(partition.day)
     leads: dict[tuple[date, date], list[str]] = {}
     for lead, days in wanted.items():

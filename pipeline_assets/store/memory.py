@@ -1,6 +1,7 @@
 """A store in the memory of this process: what tests and examples run on, with the promises of any other."""
 
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import xxhash
 
 from pipeline_assets.errors import PartitionConflict, PartitionMissing
 from pipeline_assets.partition import Partition
-from pipeline_assets.record import Record
+from pipeline_assets.record import FILE_KIND, Record
 from pipeline_assets.store.protocol import (
     FILE_NAME,
     Commit,
@@ -92,7 +93,7 @@ class MemoryStore:
         check_table(table)
         with self._shelves.lock:
             found = {
-                partition.key: Head(head.version, head.size_bytes, head.published_at)
+                partition.key: Head(head.version, head.size_bytes, head.published_at, self._look(partition).record)
                 for partition in self._shelves.commits
                 if partition.table == table and (head := self.head(partition)) is not None
             }
@@ -100,9 +101,9 @@ class MemoryStore:
 
     def look(self, partitions: Iterable[Partition]) -> dict[Partition, Seen]:
         """Note what there is."""
-        return {each: Seen(None if (head := self.head(each)) is None else head.version) for each in partitions}
+        return {each: self._look(each) for each in partitions}
 
-    def head(self, partition: Partition) -> Commit | None:
+    def head(self, partition: Partition, *, read: bool = False) -> Commit | None:  # noqa: ARG002 - it is in memory
         """The current commit with its record; None before the first one."""
         commits = self._commits(partition)
         return commits[-1][0] if commits else None
@@ -125,25 +126,42 @@ class MemoryStore:
         """Make the staged bytes the head if that is still the one seen."""
         assert isinstance(staged, StagedBuffer)  # noqa: S101 - nobody publishes with one store what another staged
         content, partition, now = staged.content(), staged.partition, datetime.now(UTC)
-        digest = xxhash.xxh3_128_hexdigest(content)
+        file = xxhash.xxh3_128_hexdigest(content)
+        record = replace(
+            record,
+            write_id=uuid.uuid4().hex,
+            digest=record.digest or FILE_KIND + file,
+            file=file,
+            size_bytes=content.size,
+            unchanged=False,
+            recorded_at=now,
+            changed_at=now,
+            first_at=now,
+        )
+        record = replace(record, record_version=record.write_id)
         with self._shelves.lock:
-            commits, before = self._commits(partition), self.head(partition)
-            unchanged = before is not None and before.digest == digest
-            record = replace(record, digest=digest, size_bytes=content.size, recorded_at=now, unchanged=unchanged)
-            if before is not None and unchanged:
-                commit = replace(before, record=record)
-            elif (None if before is None else before.version) != seen.version:
+            if self._look(partition) != seen:
                 raise PartitionConflict(
                     f"{partition}: another run published this partition after this run first looked at it. Nothing "
                     "was replaced; run the step again from its inputs."
                 )
+            commits, before = self._commits(partition), self.head(partition)
+            if before is not None and before.record is not None:
+                record = replace(record, follows=before.record.write_id, first_at=before.record.first_at)
+            unchanged = before is not None and (before.digest == record.digest or before.is_of(FILE_KIND + file))
+            if before is not None and unchanged:
+                content, made = commits[-1][1], before.record
+                record = replace(record, unchanged=True, version=before.version, size_bytes=before.size_bytes)
+                record = replace(record, file=made.file if made else None, changed_at=made.changed_at if made else now)
+                commit = replace(before, digest=record.digest or "", record=record)
             else:
                 version = Version(str(next(self._shelves.versions)))
                 # Of a partition they only grow, whatever the clock does.
                 published_at = now if before is None else max(now, before.published_at)
                 uri = f"{self.uri}/{hive_path(partition)}/{FILE_NAME}"
-                commit = Commit(partition, version, digest, content.size, published_at, uri, record)
-            others = [each for each in commits if each[0].digest != digest]
+                record = replace(record, version=version)
+                commit = Commit(partition, version, record.digest or "", content.size, published_at, uri, record)
+            others = [each for each in commits if each[0].digest != commit.digest and each[0].version != commit.version]
             commits[:] = [*others, (commit, content)][-self._history_limit - 1 :]
         return Published(commit, unchanged)
 
@@ -154,15 +172,15 @@ class MemoryStore:
     def restore(self, partition: Partition, digest: str) -> Published:
         """Publish a kept commit again."""
         seen = self.look([partition])[partition]
-        kept = {commit.digest: (commit, content) for commit, content in self._commits(partition)[:-1]}
-        if digest not in kept:
-            raise PartitionMissing(
-                f"{partition}: no commit {digest} is kept. Kept: {', '.join(reversed(kept)) or 'none'}."
-            )
-        commit, content = kept[digest]
+        kept = self._commits(partition)[-2::-1]
+        commit, content = next((each for each in kept if each[0].is_of(digest)), (None, None))
+        if commit is None:
+            listed = ", ".join(each.digest for each, _ in kept) or "none"
+            raise PartitionMissing(f"{partition}: no commit {digest} is kept. Kept: {listed}.")
         with self.stage(partition) as staged:
             staged.sink().write(content)
-            return self.publish(staged, commit.record or Record(), seen=seen)
+            record = (commit.record or Record()).restored(datetime.now(UTC))
+            return self.publish(staged, record, seen=seen)
 
     def sweep(self, table: str) -> list[str]:
         """Delete nothing: what is staged ends with its writer."""
@@ -174,6 +192,12 @@ class MemoryStore:
         uri = f"{self.uri}/{page_path(name, day)}"
         self._shelves.pages[uri] = page
         return uri
+
+    def _look(self, partition: Partition) -> Seen:
+        head = self.head(partition)
+        if head is None:
+            return Seen(None, None)
+        return Seen(head.version, Version(head.record.write_id) if head.record else None)
 
     def _commits(self, partition: Partition) -> list[tuple[Commit, pa.Buffer]]:
         check_table(partition.table)

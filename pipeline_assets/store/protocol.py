@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline_assets.errors import DefinitionError
 from pipeline_assets.partition import Partition
-from pipeline_assets.record import Record
+from pipeline_assets.record import FILE_KIND, Record
 
 Version = NewType("Version", str)
 """What compare-and-swap compares: opaque. Local: inode, mtime and size, stamped before the rename, so that it never
@@ -35,6 +35,12 @@ class Head(NamedTuple):
     size_bytes: int
     published_at: datetime
     """When it became the head, in UTC."""
+    record: Version | None
+    """As a look sees it."""
+
+    def is_told_by(self, record: Record) -> bool:
+        """Whether a copy of a record speaks of this commit, and is as new as the one beside it."""
+        return (self.version, self.record) == (record.version, record.record_version)
 
 
 class Seen(NamedTuple):
@@ -42,6 +48,8 @@ class Seen(NamedTuple):
 
     version: Version | None
     """Of the head; None before the first commit."""
+    record: Version | None
+    """Of what is known of how it was made: another one after every publish, of the same rows too. None if nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +59,18 @@ class Commit:
     partition: Partition
     version: Version
     digest: str
-    """xxh3_128 of the file's bytes, 32 hex digits."""
+    """Of its rows, as its record has it; "file1:" and the xxh3_128 of the file's bytes if it has no record."""
     size_bytes: int
     published_at: datetime
     """When it became the head, in UTC."""
     uri: str
     record: Record | None = field(default=None, compare=False)
-    """How it was made; None if no record speaks of this commit, or if it was not asked for."""
+    """How it was made; None if no record speaks of this commit."""
+
+    def is_of(self, digest: str) -> bool:
+        """Whether a digest of its rows, or of its file, is this commit's."""
+        known = self.record or Record(digest=self.digest, file=self.digest.removeprefix(FILE_KIND))
+        return known.is_of(digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +128,16 @@ class Store(Protocol):
         """Names of the tables that have a folder, ascending."""
 
     def heads(self, table: str) -> Mapping[date, Head]:
-        """Every day that has a commit, ascending: from a listing, with no file read."""
+        """Every day that has a commit, ascending: from listings, with no file read."""
 
-    def head(self, partition: Partition) -> Commit | None:
-        """The current commit with its digest and record; None before the first one. May read the file."""
+    def head(self, partition: Partition, *, read: bool = False) -> Commit | None:
+        """The current commit with its digest and record; None before the first one.
+
+        The file is read if no record names its version: its bytes may be those of a commit that was moved or copied.
+
+        Args:
+            read: the file in any case, so that bytes which were changed in place are those of no record.
+        """
 
     def look(self, partitions: Iterable[Partition]) -> Mapping[Partition, Seen]:
         """Note what there is, before a step reads its first input. Cheap: a range of years is looked at."""
@@ -130,15 +149,16 @@ class Store(Protocol):
         """Give a place to write the partition's next commit into. On leaving, what was not published is dropped."""
 
     def publish(self, staged: Staged, record: Record, *, seen: Seen) -> Published:
-        """Make the staged file the head if that is still the one that was seen: compare, archive, replace, prune.
+        """Make the staged file the head if nobody published since that was seen: compare, archive, replace, prune.
 
-        A head that already holds the same bytes is left untouched; the record is replaced all the same.
+        A head that already holds the same rows is left untouched; the record is replaced all the same.
 
         Args:
-            record: how it was made; what the store knows better (digest, size, time, whether it changed) is filled in.
+            record: how it was made. Its digest is of the rows, None for what is no table: then of the bytes. What the
+                store knows better (write id, version, size, times, whether it changed) is filled in.
 
         Raises:
-            PartitionConflict: the head is neither the one seen nor the same bytes. Nothing was changed.
+            PartitionConflict: somebody published since, or the head is another one. Nothing was changed.
             StoreBusy: another process is publishing the same partition for too long.
         """
 
@@ -146,7 +166,7 @@ class Store(Protocol):
         """Commits that were replaced and are still kept, the newest first."""
 
     def restore(self, partition: Partition, digest: str) -> Published:
-        """Publish a kept commit again, with its record. The head it replaces is archived like any other.
+        """Publish a kept commit again, its record as `Record.restored` gives it. What it replaces is archived.
 
         Raises:
             PartitionMissing: no kept commit has this digest.

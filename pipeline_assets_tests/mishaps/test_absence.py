@@ -138,7 +138,6 @@ def test_one_folder_of_the_year_1970_does_not_make_a_history_that_is_backfilled(
     assert not refusal or shop.arrivals(epoch).name in refusal
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_why_does_not_call_a_partition_current_whose_folder_is_deleted(shop: Shop) -> None:
     needed("is current" in shop.output("why", "events", shop.key(2)))
     shop.delete("events", 2)

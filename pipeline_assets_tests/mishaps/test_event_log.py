@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from pipeline_assets_tests.mishaps.world import Shop, World, chain, needed
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_a_change_is_followed_when_dagster_s_home_is_a_new_one_over_an_old_lake(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -29,7 +27,6 @@ def test_a_change_is_followed_when_dagster_s_home_is_a_new_one_over_an_old_lake(
         assert [anew.value("sums", number) for number in (3, 4, 5)] == [7, 7, 7], anew.failures
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_a_repair_is_followed_after_the_runs_that_it_repairs_were_deleted(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -50,7 +47,6 @@ def test_a_repair_is_followed_after_the_runs_that_it_repairs_were_deleted(
     assert [world.value("sums", number) for number in (3, 4, 5)] == [7, 7, 7], world.failures
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_why_the_plan_and_the_sensor_say_the_same_of_days_that_were_wiped(shop: Shop) -> None:
     shop.wipe("daily_sales")
 

@@ -13,7 +13,6 @@ from pipeline_assets_tests.mishaps.world import World, chain, needed
 @pytest.mark.filterwarnings(
     "ignore:Function `AssetSelection.sources` is deprecated:DeprecationWarning"
 )  # Dagster's own
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_partitions_of_an_open_backfill_are_left_to_it_however_many_newer_ones_have_ended(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -32,7 +31,6 @@ def test_partitions_of_an_open_backfill_are_left_to_it_however_many_newer_ones_h
     assert world.request().requested == (), world.failures
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_days_of_a_run_that_was_cancelled_are_taken_up_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     amounts: dict[int, int] = {}
     world = World.of(instance, tmp_path / "lake", *chain(amounts))

@@ -26,7 +26,6 @@ def sold_two(_: Path) -> Sequence[Any]:
     return chain({3: 2})[:2]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_what_was_published_and_not_recorded_is_followed_though_its_size_is_that_of_before(
     tmp_path: Path, on_disk: dg.DagsterInstance
 ) -> None:
@@ -65,7 +64,6 @@ def none_is_bad(_: Path) -> Sequence[Any]:
     return sorted_out()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_no_row_is_in_neither_of_two_tables_when_a_process_was_killed_between_them(
     tmp_path: Path, on_disk: dg.DagsterInstance
 ) -> None:

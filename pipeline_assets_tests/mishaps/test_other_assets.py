@@ -217,7 +217,6 @@ def mail_report() -> None:
     mail()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="issue 10: the lake knows itself")
 def test_a_job_of_ops_that_runs_for_a_day_holds_no_table(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     amounts: dict[int, int] = {}
     world = World.of(instance, tmp_path / "lake")

@@ -130,7 +130,7 @@ class Lake:
             writer = PartitionWriter(staged, rows.schema)
             writer.write(rows)
             writer.close()
-            return self.store.publish(staged, Record(), seen=seen).commit.digest
+            return self.store.publish(staged, Record(digest=writer.digest), seen=seen).commit.digest
 
     def days(self, table: str) -> list[int]:
         """Numbers of the days that have a commit."""

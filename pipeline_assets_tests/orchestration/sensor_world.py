@@ -22,11 +22,13 @@ from pipeline_assets.orchestration.changes.upstream_sensor import UpstreamCursor
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import RecordedFailure, failure_metadata
 from pipeline_assets.orchestration.history.graph import key_of
+from pipeline_assets.orchestration.history.records import Records
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, PARTITION, RANGE_END, RANGE_START, RUN_KEY_TAG
 from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.rules.alerts import Severity
 from pipeline_assets.rules.graph import Graph
+from pipeline_assets.store.memory import MemoryStore
 
 FIRST = date(2024, 2, 27)
 START = datetime(2024, 4, 1, tzinfo=UTC)
@@ -278,9 +280,9 @@ class World:
 
     def evaluate(self, cursor: str | None) -> dg.SensorResult:
         """One evaluation of the sensor, as the code server does it; nothing comes of it yet."""
-        event_log = EventLog(self.instance, self.graph)
+        lookup = Records(EventLog(self.instance, self.graph), MemoryStore())
         log = logging.getLogger("world")
-        return UpstreamTick(event_log, None, UpstreamCursor.of_cursor(cursor), self.last_days, self.now, log).run()
+        return UpstreamTick(lookup, None, UpstreamCursor.of_cursor(cursor), self.last_days, self.now, log).run()
 
     def tick(self, *, stores_cursor: bool = True, submits: int | None = None) -> list[Attempt]:
         """Evaluate, store the cursor, submit the runs that were requested. A daemon that is killed does less."""

@@ -89,7 +89,12 @@ def with_upstream_sensor(
     return Sensed(
         dg.Definitions(
             list(assets),
-            sensors=[upstream_sensor(selection=selection or dg.AssetSelection.all(), default_status=STOPPED), *sensors],
+            sensors=[
+                upstream_sensor(
+                    selection=selection or dg.AssetSelection.all(), store=lake.store, default_status=STOPPED
+                ),
+                *sensors,
+            ],
             resources={"io_manager": lake.manager},
             executor=dg.in_process_executor,
         ),

@@ -21,7 +21,6 @@ from pipeline_assets.orchestration.process import (
     failures_of,
     open_instance,
     plan_range,
-    records_of,
     selected_keys,
     warnings_of,
     was_interrupted,
@@ -202,17 +201,6 @@ def test_an_interrupted_run_is_recorded_as_failed_and_the_interrupt_goes_on(disk
     assert was_interrupted(execute(defs, PlannedRun((dg.AssetKey("stopped"),), day(0), day(2)), disk_lake.instance))
     assert [run.status for run in disk_lake.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
     assert sorted(disk_lake.recorded("stopped")) == [0]
-
-
-def test_records_are_the_newest_of_each_day_with_their_run(disk_lake: Lake) -> None:
-    disk_lake.run(visits, 0, 1)
-    second = disk_lake.run(visits, 1, 2)
-    records = records_of(disk_lake.instance, dg.AssetKey("visits"), [day(number) for number in range(4)])
-    assert list(records) == [day(0), day(1), day(2)]
-    assert records[day(0)]["run"] != second.run_id
-    assert records[day(1)]["run"] == second.run_id
-    assert records[day(1)]["unchanged"] is True
-    assert records[day(2)]["digest"] == disk_lake.digest("visits", 2)
 
 
 OPEN = """

@@ -19,8 +19,8 @@ from pipeline_assets_tests.support.commits import (
     commit_rows,
     files_below,
     publish_table,
+    seen_of,
     staged_files,
-    version_of,
 )
 from pipeline_assets_tests.support.system_calls import Call, traced
 
@@ -33,7 +33,7 @@ def publish(root: Path, number: int, *, history: int) -> str:
     """Publish a commit; its digest, or the name of the error that it ended with."""
     store = LocalStore(root, history=history)
     try:
-        return publish_table(store, SALES, commit_rows(number), expected=version_of(store, SALES)).commit.digest
+        return publish_table(store, SALES, commit_rows(number), seen=seen_of(store, SALES)).commit.digest
     except PipelineError as error:
         return type(error).__name__
 
@@ -88,7 +88,7 @@ SCENES = {
 
 @lru_cache
 def digest_of(number: int) -> str:
-    """Digest of a commit's file."""
+    """Digest of a commit's rows."""
     with TemporaryDirectory() as folder:
         return publish(Path(folder), number, history=0)
 
@@ -139,6 +139,11 @@ def prove(case: Case, folder: Path) -> str:
         assert staged_files([root]) == [] or call.startswith("unlink")  # what cannot be removed waits for a sweep
     seen = read_number(root)
     assert seen in {scene.before, scene.ends_in}
+    if seen is not None:
+        head = LocalStore(root).head(SALES)
+        assert head is not None
+        assert head.record is not None, "nobody knows how the head was made"
+        assert head.record.digest == head.digest == digest_of(seen)
 
     LocalStore(root).sweep("sales")
     assert staged_files([root]) == []

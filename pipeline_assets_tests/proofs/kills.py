@@ -12,14 +12,7 @@ from pipeline_assets.partition import Partition
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.parquet import read_table
 from pipeline_assets_tests.proofs.subject import Case, Subject
-from pipeline_assets_tests.support.commits import (
-    DAY,
-    commit_number,
-    commit_rows,
-    publish_table,
-    staged_files,
-    version_of,
-)
+from pipeline_assets_tests.support.commits import DAY, commit_number, commit_rows, publish_table, seen_of, staged_files
 from pipeline_assets_tests.support.processes import running
 
 PARTITIONS = [Partition("sales", DAY + timedelta(days=n)) for n in range(3)]
@@ -35,7 +28,7 @@ def keep_publishing(connection: Connection, root: Path, seed: str) -> None:
     store, chosen = LocalStore(root, history=1), random.Random(seed)
     while True:
         partition = chosen.choice(PARTITIONS)
-        publish_table(store, partition, commit_rows(chosen.randrange(COMMITS)), expected=version_of(store, partition))
+        publish_table(store, partition, commit_rows(chosen.randrange(COMMITS)), seen=seen_of(store, partition))
         connection.send(None)
 
 
@@ -56,7 +49,7 @@ def keep_reading(connection: Connection, root: Path, digests: dict[Partition, li
 
 def publish(store: LocalStore, partition: Partition, number: int) -> str:
     """Publish a commit; its digest."""
-    return publish_table(store, partition, commit_rows(number), expected=version_of(store, partition)).commit.digest
+    return publish_table(store, partition, commit_rows(number), seen=seen_of(store, partition)).commit.digest
 
 
 def prove(case: Case, folder: Path) -> str:

@@ -14,7 +14,7 @@ from random import Random
 from pipeline_assets.errors import PartitionConflict
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets_tests.proofs.subject import Case, Subject
-from pipeline_assets_tests.support.commits import SALES, publish_bytes, version_of
+from pipeline_assets_tests.support.commits import SALES, publish_bytes, seen_of
 from pipeline_assets_tests.support.processes import ANSWER_SECONDS, CONTEXT, running
 
 
@@ -35,13 +35,13 @@ def count_up(
     conflicts = 0
     barrier.wait()
     while len(wins) < wanted:
-        expected = version_of(store, SALES)
+        seen = seen_of(store, SALES)
         pinned = store.open(SALES)
         number = 0 if pinned is None else int(bytes(pinned.file.read()).split()[0])
         base = None if pinned is None else pinned.commit.digest
         try:
             # The name makes the bytes of two writers differ; equal ones would rightly be no conflict.
-            published = publish_bytes(store, SALES, f"{number + 1} by {name}".encode(), expected=expected)
+            published = publish_bytes(store, SALES, f"{number + 1} by {name}".encode(), seen=seen)
         except PartitionConflict:
             conflicts += 1
             continue

@@ -110,6 +110,8 @@ def test_the_watermark_is_told_with_the_number_of_days_that_are_missing_before_i
 REASONS = {
     Reason.FAILED: "its last attempt failed",
     Reason.MISSING: "it was never made, or is gone",
+    Reason.UNRECORDED: "somebody else wrote or changed its file",
+    Reason.TORN: "its tables are of different steps",
     Reason.CODE_CHANGED: "it was made by another version of the code",
     Reason.INPUT_CHANGED: f"it was made from another version of raw {FIRST}",
     Reason.LATE_DATA: f"raw {FIRST} came after it was made",

@@ -71,7 +71,7 @@ class Shop:
     heads: dict[str, dict[date, str]] = field(default_factory=dict)
     made: dict[str, dict[date, Record]] = field(default_factory=dict)
     failed: set[Partition] = field(default_factory=set)
-    foreign: set[Partition] = field(default_factory=set)
+    unrecorded: set[Partition] = field(default_factory=set)
     held: set[Partition] = field(default_factory=set)
     versions: dict[str, str] = field(default_factory=dict)
     last_days: dict[str, date] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Shop:
             del self.made[table][day]
 
     def facts(self) -> Facts:
-        return Facts(self.heads, self.made, self.failed, self.foreign, self.versions, self.last_days, self.held)
+        return Facts(self.heads, self.made, self.failed, self.unrecorded, self.versions, self.last_days, self.held)
 
     def plan(self, mode: Mode, *tables: str, on: tuple[tuple[date, date], ...] = (), force: bool = False) -> Plan:
         return plan(self.graph, Ask(mode, tables or STEPS, on, "why", force), self.facts())
@@ -447,11 +447,11 @@ def test_a_head_without_a_record_is_left_alone_by_those_who_look_for_something_e
 
 
 @pytest.mark.parametrize("mode", [Mode.FULL, Mode.SELECTIVE])
-def test_a_head_without_a_record_or_of_another_record_is_computed_when_it_is_asked_for(mode: Mode) -> None:
+def test_a_head_that_nothing_is_known_of_is_computed_when_it_is_asked_for(mode: Mode) -> None:
     shop = Shop()
     shop.forgets("rejected", feb(14))
     shop.forgets("features", feb(15))
-    shop.foreign.add(Partition("rejected", feb(16)))
+    shop.unrecorded.add(Partition("rejected", feb(16)))
 
     planned = shop.plan(mode, "raw", "features", on=((feb(13), feb(17)),))
 
@@ -459,7 +459,7 @@ def test_a_head_without_a_record_or_of_another_record_is_computed_when_it_is_ask
         (feb(13), feb(13), "skip"),
         (feb(14), feb(14), "compute REQUESTED"),
         (feb(15), feb(15), "skip"),
-        (feb(16), feb(16), "compute REQUESTED"),
+        (feb(16), feb(16), "compute UNRECORDED"),
         (feb(17), feb(17), "skip"),
     ]
     assert planned.entries["features"][feb(15)] == Entry(Action.COMPUTE, Reason.REQUESTED)

@@ -33,7 +33,8 @@ WINDOWS = st.one_of(
     st.builds(lambda days: arrivals(lateness_days=days), st.integers(0, 2)),
     st.builds(Window, st.integers(-3, 0), st.integers(0, 2)),
 )
-ORDER = [Reason.FAILED, Reason.MISSING, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA]
+BROKEN = [Reason.UNRECORDED, Reason.TORN]
+ORDER = [Reason.FAILED, Reason.MISSING, *BROKEN, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA]
 CHANGED = {Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}
 LOOKED_FOR: dict[Mode, set[Reason]] = {
     Mode.FULL: {Reason.FAILED, Reason.MISSING, *CHANGED},
@@ -114,14 +115,11 @@ class Model:
         )
         reasons = self.reasons(partition)
         for reason in ORDER:
-            if reason in reasons and reason in LOOKED_FOR[Mode.FULL if is_named else ask.mode]:
+            if reason in reasons and reason in {*BROKEN, *LOOKED_FOR[Mode.FULL if is_named else ask.mode]}:
                 return Verdict(Action.COMPUTE, reason, reasons[reason])
         if not is_named:
             return None
-        is_known = all(
-            partition.day in facts.records.get(table, {}) and Partition(table, partition.day) not in facts.foreign
-            for table in self.graph.steps[partition.table]
-        )
+        is_known = all(partition.day in facts.records.get(table, {}) for table in self.graph.steps[partition.table])
         return Verdict(Action.SKIP, None) if is_known and not ask.force else Verdict(Action.COMPUTE, Reason.REQUESTED)
 
     def reasons(self, partition: Partition) -> dict[Reason, frozenset[Partition | None]]:
@@ -131,6 +129,12 @@ class Model:
             found[Reason.FAILED] = {None}
         if not self.is_published(partition):
             found[Reason.MISSING] = {None}
+        step = [Partition(table, partition.day) for table in self.graph.steps[partition.table]]
+        if self.is_published(partition) and self.is_unrecorded(partition):
+            found[Reason.UNRECORDED] = {None}
+        records = [self.facts.records.get(each.table, {}).get(each.day) for each in step]
+        if self.is_published(partition) and len({each.step for each in records if each and each.step}) > 1:
+            found[Reason.TORN] = {None}
         record = self.facts.records.get(partition.table, {}).get(partition.day)
         if self.is_published(partition) and record is not None:
             present = self.facts.code_versions.get(partition.table)
@@ -141,6 +145,10 @@ class Model:
                 if reason is not None:
                     found.setdefault(reason, set()).add(each)
         return {reason: frozenset(because) for reason, because in found.items()}
+
+    def is_unrecorded(self, partition: Partition) -> bool:
+        tables = self.graph.steps[partition.table]
+        return any(Partition(table, partition.day) in self.facts.unrecorded for table in tables)
 
     def change(self, partition: Partition, record: Record, upstream: Partition) -> Reason | None:
         now = self.facts.records.get(upstream.table, {}).get(upstream.day)
@@ -176,7 +184,9 @@ class Model:
     def holders(self, partition: Partition, known: Mapping[Partition, Verdict]) -> frozenset[Partition]:
         if partition in self.facts.held:
             return frozenset({partition})
-        return known[partition].held_by if partition in known else frozenset()
+        if partition in known and (known[partition].held_by or is_computed(known, partition)):
+            return known[partition].held_by
+        return frozenset({partition}) if self.is_unrecorded(partition) else frozenset()
 
     def is_there(self, partition: Partition) -> bool:
         there = self.facts.records if partition.table in self.graph.sources else self.facts.heads
@@ -273,7 +283,7 @@ def facts_of(draw: st.DrawFn, graph: Graph) -> Facts:
         last_days[name] = last_days[lead] if lead in last_days else DAYS[draw(st.sampled_from([7, 7, 6, 5]))]
     heads: dict[str, dict[date, str]] = {}
     made: dict[str, dict[date, Record]] = {}
-    partitions: dict[str, set[Partition]] = {"failed": set(), "foreign": set(), "held": set()}
+    partitions: dict[str, set[Partition]] = {"failed": set(), "unrecorded": set(), "held": set()}
     for name, table in graph.tables.items():
         of_lead = name == graph.steps[name][0]
         for day in span(graph.first_days[name] - timedelta(days=supply.one(2)), last_days[name]):
@@ -285,10 +295,10 @@ def facts_of(draw: st.DrawFn, graph: Graph) -> Facts:
             kind = supply.one(8)
             if name not in graph.sources:
                 for number, what in enumerate(partitions, start=1):
-                    if kind == number and (of_lead or what == "foreign"):
+                    if kind == number and (of_lead or what == "unrecorded"):
                         partitions[what].add(Partition(name, day))
     versions = {name: "code" for name in graph.tables if name not in graph.sources and supply.one(4) != 1}
-    return Facts(heads, made, partitions["failed"], partitions["foreign"], versions, last_days, partitions["held"])
+    return Facts(heads, made, partitions["failed"], partitions["unrecorded"], versions, last_days, partitions["held"])
 
 
 def record_of(
@@ -320,6 +330,7 @@ def record_of(
         began_at=began,
         code_version=[None, "code", "other"][(1 + supply.one(3)) % 3],
         rows=supply.one(5),
+        step="other" if supply.one(8) == 1 else "one",
     )
 
 
@@ -446,7 +457,7 @@ def test_a_plan_does_not_depend_on_the_order_in_which_facts_are_listed(
             shuffled({table: shuffled(days, random) for table, days in facts.heads.items()}, random),
             shuffled({table: shuffled(days, random) for table, days in facts.records.items()}, random),
             mixed(facts.failed, random),
-            mixed(facts.foreign, random),
+            mixed(facts.unrecorded, random),
             shuffled(facts.code_versions, random),
             shuffled(facts.last_days, random),
             mixed(facts.held, random),
@@ -488,7 +499,7 @@ class Lake:
     heads: dict[Partition, str] = field(default_factory=dict)
     made: dict[Partition, Record] = field(default_factory=dict)
     failed: set[Partition] = field(default_factory=set)
-    foreign: set[Partition] = field(default_factory=set)
+    unrecorded: set[Partition] = field(default_factory=set)
     now: int = 0
 
     def land(self, partition: Partition, content: str) -> None:
@@ -527,8 +538,9 @@ class Lake:
                 recorded_at=began + timedelta(seconds=30),
                 began_at=began,
                 code_version=self.versions[lead],
+                step=f"{self.now}",
             )
-            self.foreign.discard(partition)
+            self.unrecorded.discard(partition)
         self.failed.discard(Partition(lead, day))
 
     def fill(self, *, but: str = "") -> None:
@@ -552,9 +564,9 @@ class Lake:
         for partition, token in self.heads.items():
             heads.setdefault(partition.table, {})[partition.day] = token
         for partition, record in self.made.items():
-            digest = self.contents[partition] if partition in self.foreign else record.digest
+            digest = self.contents[partition] if partition in self.unrecorded else record.digest
             made.setdefault(partition.table, {})[partition.day] = replace(record, digest=digest)
-        return Facts(heads, made, self.failed, self.foreign, self.versions, self.last_days)
+        return Facts(heads, made, self.failed, self.unrecorded, self.versions, self.last_days)
 
     def carry_out(self, planned: Plan, days_per_run: int) -> None:
         for chunk in chunks(self.graph, planned, days_per_run=days_per_run):
@@ -570,7 +582,7 @@ class Lake:
             heads=dict(self.heads),
             made=dict(self.made),
             failed=set(self.failed),
-            foreign=set(self.foreign),
+            unrecorded=set(self.unrecorded),
         )
 
 
@@ -622,7 +634,7 @@ def disturb_partition(lake: Lake, partition: Partition, supply: Bytes) -> None:
             del lake.made[table]
             overwrite(lake, table)
         case 3:
-            lake.foreign.add(table)
+            lake.unrecorded.add(table)
             overwrite(lake, table)
         case 4:
             lake.failed.add(partition)

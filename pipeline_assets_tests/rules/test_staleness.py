@@ -46,6 +46,7 @@ class Notes:
     kept: dict[Partition, list[Record]] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
     count: int = 0
+    unrecorded: set[Partition] = field(default_factory=set)
 
     def note(self, table: str, day: int, digest: str | None = "A", **read: Mapping[int, str]) -> Record:
         self.count += 1
@@ -264,9 +265,9 @@ def test_a_failure_that_somebody_mended_lets_its_downstream_go() -> None:
 
 def test_a_success_without_a_fitting_record_is_not_repeated_until_an_input_changes() -> None:
     lookup = Notes()
-    newest = lookup.note("raw", 1)
-    want = reaction(lookup, partitions("events", 1)).found[Partition("events", DAYS[1])].want
-    last_attempts = {Partition("events", DAYS[1]): LastAttempt(want, succeeded=True, newest_input=newest.event_id)}
+    lookup.note("raw", 1)
+    found = reaction(lookup, partitions("events", 1)).found[Partition("events", DAYS[1])]
+    last_attempts = {Partition("events", DAYS[1]): LastAttempt(found.want, succeeded=True, commits=found.commits)}
 
     assert requested(reaction(lookup, partitions("events", 1), last_attempts=last_attempts)) == []
     lookup.note("raw", 1, "B")
@@ -356,15 +357,14 @@ def test_a_table_that_takes_so_many_days_per_run_is_requested_in_parts() -> None
     assert [len(each.partitions) for each in found.requests] == [2, 2, 1]
 
 
-def test_a_request_is_told_from_an_earlier_one_for_the_same_days_by_its_newest_input() -> None:
+def test_a_request_is_told_from_an_earlier_one_for_the_same_days_by_the_commits_of_its_inputs() -> None:
     lookup = Notes()
     keys = set()
     for digest in "ABA":
-        newest = lookup.note("events", 1, digest)
+        lookup.note("events", 1, digest)
         (request,) = reaction(lookup, partitions("sales", 1)).requests
-        assert request.newest_input == newest.event_id
         lookup.note("sales", 1, events={1: digest})
-        keys.add((request.partitions[Partition("sales", DAYS[1])].want, request.newest_input))
+        keys.add((request.partitions[Partition("sales", DAYS[1])].want, request.commits))
 
     assert len(keys) == 3
     assert len({want for want, _ in keys}) == 2

@@ -15,7 +15,7 @@ from pipeline_assets.partition import Partition
 from pipeline_assets.store.comparison import DayStatus, TableDiff, compare_lakes, open_lake
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.row_diff import EXAMPLES, TypeChange
-from pipeline_assets_tests.support.commits import overwrite, publish_table, version_of
+from pipeline_assets_tests.support.commits import overwrite, publish_table, seen_of
 
 FIRST = date(2026, 3, 1)
 KEYS = {"sales": ["id"]}
@@ -27,7 +27,7 @@ def day(number: int) -> date:
 
 def put(root: Path, table: str, number: int, rows: pa.Table) -> None:
     store, partition = LocalStore(root), Partition(table, day(number))
-    publish_table(store, partition, rows, expected=version_of(store, partition))
+    publish_table(store, partition, rows, seen=seen_of(store, partition))
 
 
 def sales(*amounts: int, first_id: int = 0) -> pa.Table:

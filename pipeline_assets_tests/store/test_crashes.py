@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_assets.store.local.records import path_of
 from pipeline_assets.store.protocol import hive_path
 from pipeline_assets_tests.proofs import kills
 from pipeline_assets_tests.proofs.crash_points import SCENES, calls_of
@@ -20,27 +21,25 @@ from pipeline_assets_tests.support.system_calls import needs_strace
 @pytest.mark.parametrize("scene", ["first commit", "overwrite"])
 def test_bytes_and_names_are_on_disk_in_the_order_that_survives_a_power_cut(scene: str, tmp_path: Path) -> None:
     root, is_first = tmp_path / "lake", scene == "first commit"
-    # A record need not survive: nothing judges by it, and one that cannot be read is none.
-    calls = [call for call in calls_of(SCENES[scene], tmp_path) if "/_records" not in call.arguments]
+    calls = calls_of(SCENES[scene], tmp_path)
+    published, recorded = root / hive_path(SALES) / "data.parquet", path_of(root, SALES)
 
-    published = root / hive_path(SALES) / "data.parquet"
-    (rename,) = (at for at, call in enumerate(calls) if call.name.startswith("rename") and call.of(published))
-    writes = [at for at, call in enumerate(calls) if call.name.startswith(("write", "pwrite", "utimens"))]
+    def done(names: tuple[str, ...], path: Path) -> list[int]:
+        return [at for at, call in enumerate(calls) if call.name.startswith(names) and call.of(path)]
+
+    (data,), (record,) = (done(("rename",), each) for each in (published, recorded))
+    for renamed, at in ((published, data), (recorded, record)):
+        aside = Path(calls[at].arguments.split('"')[1])
+        assert done(("write", "pwrite", "utimens"), aside) < done(("fsync",), aside) < [at]
+        assert any(synced > at for synced in done(("fsync",), renamed.parent))
+    assert any(record < at < data for at in done(("fsync",), recorded.parent))
     links = [at for at, call in enumerate(calls) if call.name.startswith("link")]
-    folders_made = [
-        (at, Path(call.arguments.split('"')[1])) for at, call in enumerate(calls) if call.name.startswith("mkdir")
-    ]
-
-    def synced(path: Path) -> list[int]:
-        return [at for at, call in enumerate(calls) if call.name == "fsync" and call.of(path)]
-
-    (staged,) = {Path(call.arguments.split("<")[1].split(">")[0]) for call in calls if call.name == "write"}
-    assert any(max(writes) < at < rename for at in synced(staged))
-    assert all(any(at > rename for at in synced(folder)) for folder in [published.parent, root / "sales", root])
     assert len(links) == (not is_first)
-    assert all(any(link < at < rename for at in synced(root / "_history" / hive_path(SALES))) for link in links)
-    assert bool(folders_made) == is_first
-    assert all(any(at > made for at in synced(folder.parent)) for made, folder in folders_made if folder != root)
+    assert all(any(link < at < data for at in done(("fsync",), root / "_history" / hive_path(SALES))) for link in links)
+    made = [(at, Path(call.arguments.split('"')[1])) for at, call in enumerate(calls) if call.name.startswith("mkdir")]
+    assert bool(made) == is_first
+    kept = [(at, folder) for at, folder in made if "_staging" not in folder.parts and folder != root]
+    assert all(any(at < synced < data for synced in done(("fsync",), folder.parent)) for at, folder in kept)
 
 
 def test_readers_see_whole_commits_while_writers_are_killed_at_random(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.errors import StorageRefused
+from pipeline_assets.store import Seen
 from pipeline_assets.store.comparison import open_lake
 from pipeline_assets.store.files import day_of, locked, names_in, replace_file
 from pipeline_assets.store.local import LocalStore
@@ -69,7 +70,7 @@ def test_a_lake_is_not_compared_without_the_tables_that_could_not_be_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = LocalStore(tmp_path)
-    publish_table(store, SALES, commit_rows(0), expected=None)
+    publish_table(store, SALES, commit_rows(0), seen=Seen(None, None))
     (tmp_path / "finance").mkdir()
     monkeypatch.setattr("os.scandir", refused_below(tmp_path / "finance"))
 

@@ -23,8 +23,15 @@ from pipeline_assets.rules.contract import Column, Contract
 from pipeline_assets.store import parquet
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.local.store import StagedFile
-from pipeline_assets.store.parquet import PartitionWriter, read_batches, read_table, row_count, uncompressed_bytes
-from pipeline_assets_tests.support.commits import DAY, SALES, commit_rows, overwrite, publish_table, version_of
+from pipeline_assets.store.parquet import (
+    PartitionWriter,
+    read_batches,
+    read_table,
+    row_count,
+    rows_digest,
+    uncompressed_bytes,
+)
+from pipeline_assets_tests.support.commits import DAY, SALES, commit_rows, overwrite, publish_table, seen_of
 from pipeline_assets_tests.support.properties import examples
 from pipeline_assets_tests.support.tables import KINDS, NEIGHBOURS, cuts, pieces, relaid, tables
 
@@ -113,15 +120,15 @@ def test_what_is_said_about_a_field_is_not_kept() -> None:
 # --- Footer
 
 
-def test_the_footer_names_table_partition_and_contract_version_and_nothing_else() -> None:
+def test_the_footer_names_table_partition_contract_version_and_digest_and_nothing_else() -> None:
     table = pa.table({"n": [1]}).replace_schema_metadata({"run": "4711"})
     footer = {b"table": b"sales", b"partition": b"2026-06-10", b"contract_version": b"3"}
     data = bytes_of([table], table.schema, contract_version="3")
 
     keys = pq.read_metadata(pa.BufferReader(data)).metadata
+    digest = (rows_digest(pa.BufferReader(data)) or "").encode()
     # Arrow's own copy of the schema is beside them.
-    assert {key: value for key, value in keys.items() if key != b"ARROW:schema"} == footer
-    assert pq.read_schema(pa.BufferReader(data)).metadata == footer
+    assert {key: value for key, value in keys.items() if key != b"ARROW:schema"} == {**footer, b"digest": digest}
     assert table_in(data).schema.metadata is None
 
 
@@ -226,7 +233,7 @@ def lake(tmp_path: Path) -> Path:
     for day in DAYS:
         partition = Partition("sales", day)
         overwrite(store, partition, b"what was there before")
-        publish_table(store, partition, everyday_rows(day), expected=version_of(store, partition))
+        publish_table(store, partition, everyday_rows(day), seen=seen_of(store, partition))
     (store.root / "_staging" / "sales" / "2026-06-10.left.parquet").write_bytes(b"half")
     assert len(list(store.root.glob("_history/sales/*/*.parquet"))) == len(DAYS)
     return store.root

@@ -20,9 +20,14 @@ SALES = Partition("sales", DAY)
 COMMIT_ROWS = 500
 
 
-def version_of(store: Store, partition: Partition) -> Version | None:
+def seen_of(store: Store, partition: Partition) -> Seen:
     """What the store sees of the partition now."""
-    return store.look([partition])[partition].version
+    return store.look([partition])[partition]
+
+
+def version_of(store: Store, partition: Partition) -> Version | None:
+    """The version of the head; None before the first commit."""
+    return seen_of(store, partition).version
 
 
 def days_of(store: Store, table: str) -> list[date]:
@@ -36,26 +41,26 @@ def path_of(store: Store, partition: Partition) -> Path:
     return store.root / hive_path(partition) / FILE_NAME
 
 
-def publish_bytes(store: Store, partition: Partition, data: bytes, *, expected: Version | None) -> Published:
-    """Stage the bytes and publish them over `expected`."""
+def publish_bytes(store: Store, partition: Partition, data: bytes, *, seen: Seen) -> Published:
+    """Stage the bytes and publish them over what was seen."""
     with store.stage(partition) as staged:
         with staged.sink() as sink:
             sink.write(data)
-        return store.publish(staged, Record(), seen=Seen(expected))
+        return store.publish(staged, Record(), seen=seen)
 
 
 def overwrite(store: Store, partition: Partition, data: bytes) -> Published:
     """Publish the bytes over whatever is there."""
-    return publish_bytes(store, partition, data, expected=version_of(store, partition))
+    return publish_bytes(store, partition, data, seen=seen_of(store, partition))
 
 
-def publish_table(store: Store, partition: Partition, rows: pa.Table, *, expected: Version | None) -> Published:
-    """Write the rows as Parquet and publish them over `expected`."""
+def publish_table(store: Store, partition: Partition, rows: pa.Table, *, seen: Seen) -> Published:
+    """Write the rows as Parquet and publish them over what was seen."""
     with store.stage(partition) as staged:
         writer = PartitionWriter(staged, rows.schema)
         writer.write(rows)
         writer.close()
-        return store.publish(staged, Record(), seen=Seen(expected))
+        return store.publish(staged, Record(digest=writer.digest), seen=seen)
 
 
 def commit_rows(number: int) -> pa.Table:

@@ -131,10 +131,18 @@ class DayCommit:
         seconds: float,
     ) -> dict[str, Record]:
         """How each table of the day was made; the accounting is the main table's."""
-        tables = {name: upstream.table for name, upstream in self.upstreams.items()}
-        read = {tables.get(name, name): dict(each.digests) for name, each in inputs.items()}
+        prefix = self.spec.asset_keys[self.spec.main].path[:-1]  # of upstream tables as well
+        read = {"/".join([*prefix, name]): dict(each.digests) for name, each in inputs.items()}
         records = {
-            table: replace(self.record, inputs=read, seconds=seconds, rows=one.rows) for table, one in staged.items()
+            table: replace(
+                self.record,
+                digest=one.digest,
+                inputs=read,
+                seconds=seconds,
+                rows=one.rows,
+                key=self.spec.contracts[table].key,
+            )
+            for table, one in staged.items()
         }
         if accounting is not None:
             # Counts of a pandas frame are numpy's integers, which JSON does not take.

@@ -5,6 +5,7 @@ were committed are recorded.
 """
 
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,7 +20,7 @@ from pipeline_assets.orchestration.asset.spec import DailySpec
 from pipeline_assets.orchestration.asset.unchanged_days import UnchangedDays
 from pipeline_assets.orchestration.finished_days import FinishedDay, report
 from pipeline_assets.orchestration.history.tags import SKIP_UNCHANGED_TAG
-from pipeline_assets.orchestration.partition.materialization import Materialization, Renewal
+from pipeline_assets.orchestration.partition.materialization import Materialization, Renewal, named
 from pipeline_assets.orchestration.partition.outcome import Outcome
 from pipeline_assets.orchestration.partition.upstream import Upstream
 from pipeline_assets.orchestration.retry.attempts import SettledDays, note, recall
@@ -27,7 +28,7 @@ from pipeline_assets.orchestration.retry.step import Step
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.rules.accounting import Accounting
-from pipeline_assets.store import Seen, Store
+from pipeline_assets.store import Commit, Seen, Store
 
 LOG_EVERY_SECONDS = 5.0
 NOTE_EVERY_SECONDS = 1.0
@@ -119,14 +120,14 @@ class DailyRun:
     def _is_head(self, day: date, recorded: Metadata) -> bool:
         return all(
             key in recorded
-            and recorded[key]["digest"].value == self._head_digest(table, day)
+            and (head := self._head(table, day)) is not None
+            and head.is_of(recorded[key]["digest"].value)
             and recorded[key]["code_version"].value == self.spec.code_version
             for table, key in self.spec.asset_keys.items()
         )
 
-    def _head_digest(self, table: str, day: date) -> str | None:
-        head = self.store.head(self.spec.partition(table, day))
-        return None if head is None else head.digest
+    def _head(self, table: str, day: date) -> Commit | None:
+        return self.store.head(self.spec.partition(table, day))
 
     def _commit_days(self) -> None:
         began = logged = noted = time.monotonic()
@@ -162,7 +163,12 @@ class DailyRun:
 
     def _commit(self, day: date) -> Records:
         """Compute a day, or find that it needs no computing; its findings are kept whatever becomes of it."""
-        record = Record(began_at=self.step.retrying.now(), code_version=self.spec.code_version, run_id=self.step.run_id)
+        record = Record(
+            began_at=self.step.retrying.now(),
+            code_version=self.spec.code_version,
+            run_id=self.step.run_id,
+            step=uuid.uuid4().hex,
+        )
         commit = DayCommit(self.spec, self.store, self.upstreams, self.history, self._seen, record, day)
         try:
             unchanged = self._unchanged.find(day)
@@ -246,12 +252,12 @@ class DailyRun:
         Dagster records every day of a step that succeeds, and the newest record is compared with the head. If the other
         run has recorded nothing yet, all that is known is the digest.
         """
-        digest = self._head_digest(table, day)
-        if digest is None or digest == recorded["digest"].value:
+        head = self._head(table, day)
+        if head is None or head.is_of(recorded["digest"].value):
             return None
         newest = dg.AssetRecordsFilter(self.spec.asset_keys[table], asset_partitions=[str(day)])
         for record in self.step.instance.fetch_materializations(newest, limit=1).records:
             made = record.asset_materialization
-            if made and "digest" in made.metadata and made.metadata["digest"].value == digest:
+            if made and "digest" in made.metadata and head.is_of(str(made.metadata["digest"].value)):
                 return made.metadata
-        return {"digest": dg.MetadataValue.text(digest), "unchanged": dg.MetadataValue.bool(False)}
+        return {**named(head), "unchanged": dg.MetadataValue.bool(False)}

@@ -6,17 +6,19 @@ its inputs at that moment.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import dagster as dg
 
 from pipeline_assets.orchestration.asset.spec import DailySpec
-from pipeline_assets.orchestration.history.materializations import newest_records
-from pipeline_assets.orchestration.partition.materialization import Renewal, value_of
+from pipeline_assets.orchestration.history.materializations import COMMIT, newest_records
+from pipeline_assets.orchestration.partition.materialization import Renewal, named, value_of
 from pipeline_assets.orchestration.partition.upstream import Inputs, Upstream
 from pipeline_assets.partition import Partition
-from pipeline_assets.store import Store
+from pipeline_assets.store import Commit, Store
+
+Heads = Mapping[date, Commit]
 
 
 @dataclass(slots=True)
@@ -33,8 +35,8 @@ class UnchangedDays:
     upstreams: Mapping[str, Upstream]
     history: tuple[date, date]
     _records: dict[date, dict[str, Renewal]] = field(default_factory=dict)
-    _digests: dict[tuple[str, date], str | None] = field(default_factory=dict)
-    """Of upstream heads by parameter and day."""
+    _heads: dict[tuple[str, date], Commit | None] = field(default_factory=dict)
+    """Upstream, by parameter and day."""
 
     def look_up(self, instance: dg.DagsterInstance, days: Sequence[date]) -> None:
         """Find the newest records of the days, as far as they are of the present code."""
@@ -50,33 +52,40 @@ class UnchangedDays:
 
     def find(self, day: date) -> tuple[dict[str, Renewal], dict[str, Inputs]] | None:
         """Give the records to write again, by table, and the inputs they name; None if the day must be computed."""
-        records = self._records.get(day, {})
+        records = dict(self._records.get(day, {}))
         if records.keys() != self.spec.contracts.keys():
             return None
         if self.spec.drops_rows and records[self.spec.main].accounting is None:
             return None
-        inputs = {name: self._inputs(name, day) for name in self.spec.windows}
-        read = {name: {str(each): digest for each, digest in now.digests.items()} for name, now in inputs.items()}
+        heads = {name: self._upstream_heads(name, day) for name in self.spec.windows}
         for table, record in records.items():
             head = self.store.head(self.spec.partition(table, day))
-            if head is None or value_of(record.before, "digest") != head.digest:
+            if head is None or not head.is_of(value_of(record.before, "digest") or ""):
                 return None
-            if (value_of(record.before, "inputs") or {}) != read:
+            if not _were_read(heads, value_of(record.before, "inputs") or {}):
                 return None
-        return records, inputs
+            if COMMIT not in record.before:  # made before the log named commits
+                records[table] = replace(record, before={**record.before, **named(head)})
+        return records, {name: self._inputs(name, day, each) for name, each in heads.items()}
 
-    def _inputs(self, name: str, day: date) -> Inputs:
-        first, last = self.history
+    def _upstream_heads(self, name: str, day: date) -> Heads:
+        upstream, (first, _) = self.upstreams[name], self.history
         days = [each for each in self.spec.windows[name].upstream_of(day) if each >= first]
-        digests = {each: self._digest(name, each) for each in days}
-        return Inputs(
-            {each: digest for each, digest in digests.items() if digest is not None},
-            [each for each, digest in digests.items() if digest is None and each <= last],
-        )
+        for each in days:
+            if (name, each) not in self._heads:
+                self._heads[name, each] = upstream.store.head(Partition(upstream.table, each))
+        return {each: head for each in days if (head := self._heads[name, each]) is not None}
 
-    def _digest(self, name: str, day: date) -> str | None:
-        if (name, day) not in self._digests:
-            upstream = self.upstreams[name]
-            head = upstream.store.head(Partition(upstream.table, day))
-            self._digests[name, day] = None if head is None else head.digest
-        return self._digests[name, day]
+    def _inputs(self, name: str, day: date, heads: Heads) -> Inputs:
+        first, last = self.history
+        days = [each for each in self.spec.windows[name].upstream_of(day) if first <= each <= last]
+        return Inputs({each: head.digest for each, head in heads.items()}, [each for each in days if each not in heads])
+
+
+def _were_read(heads: Mapping[str, Heads], recorded: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a record names these upstream heads and no others."""
+    return recorded.keys() == heads.keys() and all(
+        recorded[name].keys() == set(map(str, found))
+        and all(head.is_of(recorded[name][str(day)]) for day, head in found.items())
+        for name, found in heads.items()
+    )

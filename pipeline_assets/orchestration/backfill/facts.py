@@ -1,22 +1,21 @@
-"""What a plan is made from: the heads in the store, the records in the event log, the files that landed.
+"""What a plan is made from: the heads in the store, their records, the files that landed.
 
 Everything is looked up once, for whole tables: a plan of ten years asks for no partition by itself. Heads come before
 records. What somebody commits in between is then a head that has moved since, and not one that was planned with.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.errors import DefinitionError
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
 from pipeline_assets.orchestration.history.materializations import run_starts
+from pipeline_assets.orchestration.history.records import Records
 from pipeline_assets.orchestration.history.runs import is_retried_by_dagster
 from pipeline_assets.partition import Partition, days_between
 from pipeline_assets.record import Record
@@ -42,34 +41,34 @@ def facts_of(
     Args:
         assets: Dagster's asset graph: `Definitions.resolve_asset_graph()`, or `repository_def.asset_graph`.
         landing: landing zones by the source tables that stand for them.
-        check_bytes_of: partitions whose heads are read and compared with their records; of others the size is.
+        check_bytes_of: partitions, by leading tables, whose heads are read and compared with their records; of others
+            versions are.
 
     Raises:
         LandingError: the landing zone cannot be read as what it claims to be.
     """
     graph = daily_graph(assets)
-    event_log, over = EventLog(instance, graph), last_days(assets)
+    lookup, over = Records(EventLog(instance, graph), store), last_days(assets)
     computed = [table for table in graph.tables if table not in graph.sources]
-    stats = {table: _heads(store, table) for table in computed}
-    records = {table: event_log.all_records(table, beginnings=False) for table in computed}
+    heads: dict[str, Heads] = {}
+    records: dict[str, Days] = {}
+    for table in computed:
+        heads[table], records[table] = lookup.of_table(table)
     for table in graph.sources:
         source = SourceFacts(
-            table, graph, event_log, days_between(graph.first_days[table], over[table]), stats, records
+            table, graph, lookup.event_log, days_between(graph.first_days[table], over[table]), heads, records
         )
         records[table] = source.made_by(landing.get(table))
     for table in computed:
-        records[table] |= event_log.records(table, _in_doubt(graph, table, records, instance))
+        records[table] |= lookup.records(table, _in_doubt(graph, table, records, instance))
+        read = {day for lead, day in check_bytes_of if table in graph.steps[lead] and day in heads[table]}
+        records[table] |= lookup.read(table, read)
     leads = dict.fromkeys(map(graph.lead, computed))
-    heads = {table: _tokens(stats[table], records[table]) for table in computed}
-    foreign = _foreign(graph, store, stats, records, check_bytes_of)
-    for table, day in foreign:  # what reads it is judged by the bytes that it would read
-        if (head := store.head(Partition(table, day))) is not None:
-            records[table][day] = replace(records[table][day], digest=head.digest)
     return Facts(
-        heads=heads,
+        heads={table: _tokens(heads[table], records[table]) for table in computed},
         records=records,
         failed=failed_partitions(instance, graph, records),
-        foreign=foreign,
+        unrecorded=lookup.unrecorded,
         code_versions={lead: version for lead in leads if (version := assets.get(key_of(lead)).code_version)},
         last_days=over,
     )
@@ -175,10 +174,13 @@ class SourceFacts:
         recorded again.
         """
         for head, record in readers:
-            start = starts.get(record.run_id)
-            if head is None or start is None or record.seconds is None or head.size_bytes != record.size_bytes:
+            if head is None:
                 continue
-            began = min(datetime.fromtimestamp(start, UTC), head.published_at - timedelta(seconds=record.seconds))
+            began, start = record.began_at, starts.get(record.run_id)
+            if began >= record.recorded_at:  # a copy, which does not tell it
+                if start is None or record.seconds is None:
+                    continue
+                began = min(datetime.fromtimestamp(start, UTC), head.published_at - timedelta(seconds=record.seconds))
             if changed.is_before(began):
                 return record.inputs[self.table][day]
         return None
@@ -187,8 +189,8 @@ class SourceFacts:
 def _in_doubt(graph: Graph, table: str, records: Mapping[str, Days], instance: dg.DagsterInstance) -> list[date]:
     """Days of which it matters when their step began.
 
-    Their record does not tell all inputs, and one of the others was recorded by another run while theirs went on. That
-    is rare, and looking into the log of a run takes some milliseconds.
+    The copy of their record does not tell all inputs, and one of the others was recorded by another run while theirs
+    went on. That is rare, and a look into the lake, or the log of a run, takes some milliseconds.
     """
     reads = [(name, window) for name, window in graph.reads(graph.lead(table)) if name in records]
     untold = {
@@ -211,41 +213,11 @@ def _in_doubt(graph: Graph, table: str, records: Mapping[str, Days], instance: d
     ]
 
 
-def _heads(store: Store, table: str) -> Heads:
-    with suppress(DefinitionError):  # an asset of a name that the store does not take is kept elsewhere
-        return store.heads(table)
-    return {}
-
-
-def _tokens(stats: Heads, records: Days) -> dict[date, str]:
+def _tokens(heads: Heads, records: Days) -> dict[date, str]:
     """Of a table that is kept elsewhere, by another IO manager, the records tell what there is."""
-    if not stats and all(record.size_bytes is None for record in records.values()):
+    if not heads:
         return {day: record.digest or f"record {record.event_id}" for day, record in records.items()}
-    return {day: stat.version for day, stat in stats.items()}
-
-
-def _foreign(
-    graph: Graph,
-    store: Store,
-    stats: Mapping[str, Heads],
-    records: Mapping[str, Days],
-    check_bytes_of: Collection[Partition],
-) -> set[Partition]:
-    """Partitions that somebody published without recording it, or whose file was changed."""
-    foreign = {
-        Partition(table, day)
-        for table, heads in stats.items()
-        for day, stat in heads.items()
-        if (record := records[table].get(day)) and record.size_bytes not in (None, stat.size_bytes)
-    }
-    for partition in check_bytes_of:
-        for table in graph.steps[partition.table]:
-            record = records.get(table, {}).get(partition.day)
-            if record is not None and record.digest is not None and Partition(table, partition.day) not in foreign:
-                head = store.head(Partition(table, partition.day))
-                if head is not None and head.digest != record.digest:
-                    foreign.add(Partition(table, partition.day))
-    return foreign
+    return {day: head.version for day, head in heads.items()}
 
 
 def _as_reported(report: Record | None, digest: str, changed: LastChange | None) -> Record:

@@ -8,7 +8,7 @@ from typing import Protocol
 import dagster as dg
 
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book
-from pipeline_assets.orchestration.backfill.current_work import NEWEST_BACKFILLS
+from pipeline_assets.orchestration.backfill.current_work import open_backfills
 from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.failures import recorded_failures, told_by_run
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run, recorded_partitions
@@ -75,7 +75,7 @@ def progress_of(instance: dg.DagsterInstance, graph: Graph, backfill: Backfill) 
     runs = [record.dagster_run for record in records]
     done, failed = set[Partition](), dict[Partition, str]()
     for run in runs:
-        asked = partitions_of_run(graph, run)
+        asked = partitions_of_run(instance, graph, run)
         made = asked if run.status is dg.DagsterRunStatus.SUCCESS else recorded_partitions(instance, graph, run.run_id)
         done |= made
         for partition in made:
@@ -112,7 +112,4 @@ def status_of(instance: dg.DagsterInstance, book: Book, backfill: Backfill, prog
 
 def _is_open(instance: dg.DagsterInstance, backfill_id: str) -> bool:
     """Dagster still has something to do for it."""
-    return any(
-        each.tags.get(BACKFILL_TAG) == backfill_id and each.status.value in ("REQUESTED", "CANCELING", "FAILING")
-        for each in instance.get_backfills(limit=NEWEST_BACKFILLS)
-    )
+    return any(each.tags.get(BACKFILL_TAG) == backfill_id for each in open_backfills(instance))

@@ -150,7 +150,7 @@ def _let_go(
         elif run.status is not dg.DagsterRunStatus.CANCELED:
             continue
         days: dict[str, set[date]] = {}
-        for table, day in partitions_of_run(graph, run):
+        for table, day in partitions_of_run(instance, graph, run):
             days.setdefault(table, set()).add(day)
         dead.append((run.run_id, days))
     return dead

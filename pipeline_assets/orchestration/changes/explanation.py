@@ -13,12 +13,14 @@ from pipeline_assets.orchestration.changes.upstream_sensor import NAME, Upstream
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import failed_runs
 from pipeline_assets.orchestration.history.graph import daily_graph, last_days
+from pipeline_assets.orchestration.history.records import Records
 from pipeline_assets.orchestration.history.runs import FAILED, IN_FLIGHT, partitions_of_run
 from pipeline_assets.orchestration.history.tags import BECAUSE_TAG, DAGSTER_BACKFILL_TAG, LAUNCHED_BY_TAG
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.rules.graph import Graph
-from pipeline_assets.rules.staleness import LastAttempt, Staleness, StalenessStatus, react
+from pipeline_assets.rules.staleness import TO_MAKE, LastAttempt, Staleness, StalenessStatus, react
+from pipeline_assets.store import Store
 
 LISTED_PARTITIONS = 5
 
@@ -53,7 +55,7 @@ class Explanation:
     inputs: Sequence[Input]
 
 
-def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day: date) -> Explanation:
+def explain(instance: dg.DagsterInstance, defs: dg.Definitions, store: Store, table: str, day: date) -> Explanation:
     """Judge one partition as the upstream sensor would.
 
     Raises:
@@ -62,7 +64,7 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     assets = defs.resolve_asset_graph()
     graph = daily_graph(assets)
     _check(graph, assets, table, day)
-    event_log, lead = EventLog(instance, graph), Partition(graph.lead(table), day)
+    lookup, lead = Records(EventLog(instance, graph), store), Partition(graph.lead(table), day)
     cursor, is_running = _cursor_of(instance)
     running = partitions_under_way(instance, graph, assets)
     running |= cursor.requested_partitions
@@ -70,8 +72,9 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
     if table in graph.sources:
         staleness = Staleness(StalenessStatus.CURRENT)
     else:
-        staleness = react(graph, {lead}, event_log, running=running, last_attempts=last_attempts).found[lead]
-    record = event_log.records(table, [day]).get(day)
+        staleness = react(graph, {lead}, lookup, running=running, last_attempts=last_attempts).found[lead]
+    record = lookup.records(table, [day]).get(day)
+    record = None if Partition(table, day) in lookup.unrecorded else record
     run = instance.get_run_by_id(record.run_id) if record and record.run_id else None
     if table in graph.sources:
         reasons = ["It is reported by the landing sensor, or from outside, and never computed."]
@@ -79,7 +82,7 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
         reasons = ["It is made from nothing upstream: its automation condition, or somebody, asks for it."]
     else:
         reasons = [_reason(instance, graph, lead, staleness, cursor)]
-    if staleness.changes and not is_running:
+    if staleness.status in TO_MAKE and not is_running:
         reasons.append(f"{NAME} is not running, so nothing requests it: start it in the UI, or run the day yourself.")
     return Explanation(
         Partition(table, day),
@@ -87,7 +90,7 @@ def explain(instance: dg.DagsterInstance, defs: dg.Definitions, table: str, day:
         record,
         _launched(run) if record else None,
         reasons,
-        _inputs(graph, event_log, lead, record),
+        _inputs(graph, lookup, lead, record),
     )
 
 
@@ -130,6 +133,13 @@ def _reason(
             reason = "It was never computed, and its inputs are there."
         case StalenessStatus.STALE:
             reason = f"Upstream changed since it was made: {_listed([each.partition for each in staleness.changes])}."
+        case StalenessStatus.UNRECORDED:
+            reason = "No record speaks of its file: somebody else wrote it, or changed it. It is to be made again."
+        case StalenessStatus.TORN:
+            reason = (
+                f"Its tables, {', '.join(graph.steps[lead.table])}, are of different steps: one was killed while it "
+                "published. They are to be made again."
+            )
         case StalenessStatus.WAITING:
             reason = f"It waits for inputs of the same day, which are not there: {_listed(staleness.because_of)}."
         case StalenessStatus.HELD:
@@ -143,7 +153,7 @@ def _reason(
 
 def _running(instance: dg.DagsterInstance, graph: Graph, lead: Partition, cursor: UpstreamCursor) -> str:
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT))):
-        if lead in partitions_of_run(graph, record.dagster_run):
+        if lead in partitions_of_run(instance, graph, record.dagster_run):
             return f"Run {record.dagster_run.run_id} is {record.dagster_run.status.value.lower()} and makes it."
     if lead in cursor.requested_partitions:
         return f"{NAME} has requested it; Dagster has not made a run of that yet."
@@ -164,17 +174,20 @@ def _failed(instance: dg.DagsterInstance, graph: Graph, lead: Partition, cursor:
     return f"Its last run failed. {sequel}"
 
 
-def _inputs(graph: Graph, event_log: EventLog, lead: Partition, record: Record | None) -> list[Input]:
+def _inputs(graph: Graph, lookup: Records, lead: Partition, record: Record | None) -> list[Input]:
     found = []
     for name, window in graph.reads(lead.table):
         days = window.upstream_of(lead.day)
         recorded = record.inputs.get(name, {}) if record else {}
-        newest = event_log.records(name, days)
+        newest = lookup.records(name, days)
         for day in days:
             made = newest.get(day)
             if day in recorded or (made is not None and day >= graph.first_days[lead.table]):
-                rewritten = bool(made and record and made.event_id > record.event_id and made.unchanged)
-                found.append(Input(Partition(name, day), recorded.get(day), made.digest if made else None, rewritten))
+                rewritten = bool(made and record and made.recorded_at > record.recorded_at and made.unchanged)
+                read, now = recorded.get(day), made.digest if made else None
+                if made is not None and read is not None and made.is_of(read):
+                    now = read  # as it was named when it was read
+                found.append(Input(Partition(name, day), read, now, rewritten))
     return found
 
 

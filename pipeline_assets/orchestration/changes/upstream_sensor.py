@@ -23,6 +23,7 @@ from pipeline_assets.orchestration.backfill.current_work import partitions_under
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.failures import recorded_failures
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of, last_days
+from pipeline_assets.orchestration.history.records import Records
 from pipeline_assets.orchestration.history.runs import (
     IN_FLIGHT,
     is_retried_by_dagster,
@@ -42,6 +43,7 @@ from pipeline_assets.rules.staleness import (
     downstream_partitions,
     react,
 )
+from pipeline_assets.store import Store
 
 NAME = "upstream_sensor"
 REQUESTS_PER_TICK = 25
@@ -63,6 +65,14 @@ def _wants_of_json(tables: Mapping[str, Mapping[str, str]]) -> dict[Partition, s
     }
 
 
+def _place_of_json(place: Any) -> Any:
+    return (place,) if isinstance(place, int) else place  # cursors of before have the id alone
+
+
+def _commits_of_json(tables: Mapping[str, Mapping[str, str]] | int) -> dict[Partition, str]:
+    return {} if isinstance(tables, int) else _wants_of_json(tables)  # cursors of before have an event id there
+
+
 def _spans_as_json(partitions: Collection[Partition]) -> dict[str, list[str]]:
     tables: dict[str, list[date]] = {}
     for table, day in sorted(partitions):
@@ -81,14 +91,31 @@ def _spans_of_json(tables: Mapping[str, Collection[str]]) -> set[Partition]:
 
 Wants = Annotated[dict[Partition, str], BeforeValidator(_wants_of_json), PlainSerializer(_wants_as_json)]
 """Partitions with the names of the inputs that they were, or are to be, made from."""
+Commits = Annotated[dict[Partition, str], BeforeValidator(_commits_of_json), PlainSerializer(_wants_as_json)]
+"""The same, by the commits that those inputs were."""
+
+
+class Place(NamedTuple):
+    """A materialization up to which a table was read. Ids are given out again after deletions, moments are not.
+
+    Args:
+        timestamp: seconds since 1970; None in cursors of before.
+    """
+
+    storage_id: int
+    timestamp: float | None = None
+
+    def is_of(self, record: dg.EventLogRecord) -> bool:
+        """Whether it is that materialization."""
+        return self.storage_id == record.storage_id and self.timestamp in (None, record.timestamp)
 
 
 class RequestedRun(NamedTuple):
-    """A run that was requested: what for, how many attempts were made before it, and the newest input's event id."""
+    """A run that was requested: what for, how many attempts were made before it, and the commits of its inputs."""
 
     wants: Wants
     attempts: int = 0
-    newest_input: int = 0
+    commits: Commits = {}  # noqa: RUF012 - of a tuple
 
 
 class PostponedRetry(NamedTuple):
@@ -104,7 +131,7 @@ class UpstreamCursor:
     """What the sensor keeps from tick to tick.
 
     Args:
-        read: event id up to which materializations were read, by table.
+        read: up to where materializations were read, by table.
         waiting: candidates that could not be judged yet.
         requested: by run key; "asked" in the texts that there are already.
         later: failed, to be tried again.
@@ -112,7 +139,7 @@ class UpstreamCursor:
         format: of the text; a text without one is of format 1.
     """
 
-    read: dict[str, int]
+    read: dict[str, Annotated[Place, BeforeValidator(_place_of_json)]]
     waiting: Annotated[set[Partition], BeforeValidator(_spans_of_json), PlainSerializer(_spans_as_json)]
     requested: Annotated[dict[str, RequestedRun], Field(alias="asked")]
     later: list[PostponedRetry]
@@ -138,7 +165,10 @@ class UpstreamCursor:
 
         self.waiting = set(of_graph(dict.fromkeys(self.waiting, "")))
         self.refused = of_graph(self.refused)
-        self.requested = {key: each._replace(wants=of_graph(each.wants)) for key, each in self.requested.items()}
+        self.requested = {
+            key: each._replace(wants=of_graph(each.wants), commits=of_graph(each.commits))
+            for key, each in self.requested.items()
+        }
         self.later = [each._replace(wants=of_graph(each.wants)) for each in self.later]
 
     def forget(self, partitions: Collection[Partition]) -> set[Partition]:
@@ -177,6 +207,7 @@ class UpstreamCursor:
 def upstream_sensor(
     *,
     selection: dg.AssetSelection,
+    store: Store,
     default_status: dg.DefaultSensorStatus,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.SensorDefinition:
@@ -184,17 +215,17 @@ def upstream_sensor(
 
     Args:
         selection: assets that it may request.
+        store: which they are in.
     """
 
     def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         assert context.repository_def is not None  # noqa: S101 - Dagster gives it to every sensor of a location
         assets = context.repository_def.asset_graph
         may_request = {key.to_user_string() for key in selection.resolve(assets)}
-        event_log = EventLog(context.instance, daily_graph(assets))
-        last = {
-            table: day for table, day in last_days(assets).items() if table in may_request - event_log.graph.sources
-        }
-        return UpstreamTick(event_log, assets, UpstreamCursor.of_cursor(context.cursor), last, now(), context.log).run()
+        lookup = Records(EventLog(context.instance, daily_graph(assets)), store)
+        sources = lookup.event_log.graph.sources
+        last = {table: day for table, day in last_days(assets).items() if table in may_request - sources}
+        return UpstreamTick(lookup, assets, UpstreamCursor.of_cursor(context.cursor), last, now(), context.log).run()
 
     return dg.SensorDefinition(
         name=NAME,
@@ -218,13 +249,18 @@ class UpstreamTick:
     holds back what is downstream of it.
     """
 
-    event_log: EventLog
+    lookup: Records
     assets: Any
     cursor: UpstreamCursor
     last_days: Mapping[str, date]
     now: datetime
     log: logging.Logger
     _last_attempts: dict[Partition, LastAttempt] = field(default_factory=dict)
+
+    @property
+    def event_log(self) -> EventLog:
+        """Where changes and runs are read."""
+        return self.lookup.event_log
 
     def run(self) -> dg.SensorResult:
         """Read what changed, judge what is downstream of it, request what must be made."""
@@ -252,14 +288,14 @@ class UpstreamTick:
         reaction = react(
             graph,
             candidates,
-            self.event_log,
+            self.lookup,
             running=running,
             last_attempts=self._last_attempts,
             at_most=LOOKED_UP_PER_TICK,
         )
         requests = [self._request(each, retried) for each in reaction.requests[:REQUESTS_PER_TICK]]
         postponed = {partition for each in reaction.requests[REQUESTS_PER_TICK:] for partition in each.partitions}
-        self._remember(reaction, postponed | too_early)
+        self._remember(reaction, postponed | too_early | set(reaction.unrecorded))
         return dg.SensorResult(
             run_requests=requests, cursor=cursor.to_cursor(), skip_reason=None if requests else _reason(reaction.found)
         )
@@ -268,17 +304,25 @@ class UpstreamTick:
         """Partitions that were recorded since the last tick."""
         changed, read, instance = set(), self.cursor.read, self.event_log.instance
         for table in self.event_log.graph.tables:
-            since = read.get(table, 0)
+            key, place = key_of(table), read.get(table)
+            # What was read last is asked for together with what comes after it.
+            filtered = dg.AssetRecordsFilter(key, after_storage_id=place.storage_id - 1 if place else None)
+            found = instance.fetch_materializations(filtered, limit=2, ascending=True).records
+            if place is not None and not (found and place.is_of(found[0])):
+                self.log.warning(f"{table}: its event log is not what it was, so all of its days are looked at")
+                del read[table]
+                changed |= {Partition(table, day) for day in self.lookup.heads(table)}
+                place, found = None, instance.fetch_materializations(key, limit=1, ascending=True).records
             # The next question goes through every record of the table, so it is asked only if there is an answer.
-            first = instance.fetch_materializations(
-                dg.AssetRecordsFilter(key_of(table), after_storage_id=since), limit=1, ascending=True
-            ).records
-            if not first:
+            if len(found) < (2 if place else 1):
                 continue
             newest = instance.get_latest_storage_id_by_partition(
-                key_of(table), dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=since
+                key, dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=place and place.storage_id
             )
-            read[table] = max(newest.values(), default=first[0].storage_id)  # it may be of no partition
+            last = max(newest.values(), default=found[-1].storage_id)  # it may be of no partition
+            filtered = dg.AssetRecordsFilter(key, storage_ids=[last])
+            for record in instance.fetch_materializations(filtered, limit=1).records:
+                read[table] = Place(last, record.timestamp)
             for day in newest:
                 with suppress(ValueError):  # a report of a partition that cannot exist
                     changed.add(Partition(table, date.fromisoformat(day)))
@@ -299,10 +343,14 @@ class UpstreamTick:
             del cursor.requested[key]
             if record is None or run is None:
                 self.log.warning(f"{key}: no such run; what it was to make is looked at again")
+            elif run.status is dg.DagsterRunStatus.CANCELED:
+                again = {each: want for each, want in requested.wants.items() if each not in changed}
+                for partition, want in again.items():
+                    self._try_later(partition, want, self.now, requested.attempts + 1)
             elif run.status is dg.DagsterRunStatus.SUCCESS:
-                newest = requested.newest_input
+                commits = requested.commits
                 self._last_attempts |= {
-                    partition: LastAttempt(want, succeeded=True, newest_input=newest)
+                    partition: LastAttempt(want, succeeded=True, commits=commits.get(partition, ""))
                     for partition, want in requested.wants.items()
                 }
             else:
@@ -315,7 +363,7 @@ class UpstreamTick:
         found = recorded_failures(instance, run_id)
         recorded = recorded_partitions(instance, self.event_log.graph, run_id)
         for table, day in requested.wants.keys() & set(changed):
-            newest = self.event_log.records(table, [day]).get(day)
+            newest = self.lookup.records(table, [day]).get(day)
             if newest and newest.recorded_at.timestamp() > (run.end_time or math.inf):
                 recorded.add(Partition(table, day))
         for partition, want in requested.wants.items():
@@ -341,8 +389,9 @@ class UpstreamTick:
         listed = "".join(f"{partition}={want};" for partition, want in sorted(wants.items()))
         inputs = hashlib.blake2b(listed.encode()).hexdigest()[:WANT_DIGITS]
         span = f"{request.first}..{request.last}"
-        key = f"{'+'.join(request.leads)}|{span}|{inputs}|{request.newest_input}|{attempts}"
-        self.cursor.requested[key] = RequestedRun(wants, attempts, request.newest_input)
+        key = f"{'+'.join(request.leads)}|{span}|{inputs}|{request.commits}|{attempts}"
+        commits = {partition: staleness.commits for partition, staleness in request.partitions.items()}
+        self.cursor.requested[key] = RequestedRun(wants, attempts, commits)
         because = _because(request.partitions.values())
         self.log.info(f"requested {' and '.join(request.leads)} {span}: {because}")
         days = {PARTITION: str(request.first)} if request.first == request.last else {}

@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import takewhile
+from typing import Any
 
 import dagster as dg
 
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.history.materializations import (
     BYTES,
+    COMMIT,
     ROWS,
     LoggedMaterialization,
     newest,
@@ -23,6 +25,8 @@ from pipeline_assets.orchestration.history.materializations import (
 from pipeline_assets.record import Record
 from pipeline_assets.rules.graph import Graph
 
+COMMIT_NAMES = ("write_id", "step", "version", "record_version", "file")
+"""Fields of a record that name its commit: in the metadata `commit`."""
 REPORTS_PER_PARTITION = 50
 """How many reports without a digest may lie above the newest one that has it."""
 
@@ -38,7 +42,7 @@ class EventLog:
     instance: dg.DagsterInstance
     graph: Graph
     _parsed: dict[tuple[str, int], Record] = field(default_factory=dict)
-    _started: dict[str, dict[str | None, float]] = field(default_factory=dict)
+    _started: dict[str, dict[str | None, datetime]] = field(default_factory=dict)
     _inputs: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def records(self, table: str, days: Collection[date]) -> dict[date, Record]:
@@ -89,7 +93,7 @@ class EventLog:
         records = self._newest(table, day)
         if table in self.graph.sources:
             records = [each for each in records if each.digest is not None]
-        same = list(takewhile(lambda each: each.digest is not None and each.digest == records[0].digest, records))
+        same = list(takewhile(lambda each: each.digest is not None and records[0].is_of(each.digest), records))
         # A run may have replaced a commit that no record tells of, by the rows of the record before.
         brought = [each for each in same if each.run_id and not each.unchanged]
         return next(iter(brought or same[-1:]), None)
@@ -119,16 +123,17 @@ class EventLog:
         code_version = values.get("code_version", stored.code_version)
         return Record(
             stored.storage_id,
-            str(digest) if digest else None,
+            _text(digest),
             values.get("unchanged") is True,
             read,
             recorded_at,
             began_at,
-            str(code_version) if code_version else None,
+            _text(code_version),
             _whole(values.get(ROWS)),
             _whole(values.get(BYTES)),
             seconds if isinstance(seconds := values.get("seconds"), float) else None,
             stored.run_id,
+            **_names_of_commit(values.get(COMMIT)),
         )
 
     def _began_at(self, stored: LoggedMaterialization) -> datetime | None:
@@ -136,10 +141,14 @@ class EventLog:
         if not stored.run_id:
             return None
         if stored.run_id not in self._started:
-            starts = self.instance.all_logs(stored.run_id, of_type={dg.DagsterEventType.STEP_START})
-            self._started[stored.run_id] = {each.step_key: each.timestamp for each in reversed(starts)}
-        began = self._started[stored.run_id].get(stored.step_key)
-        return None if began is None else datetime.fromtimestamp(began, UTC)
+            self._started[stored.run_id] = step_starts(self.instance, stored.run_id)
+        return self._started[stored.run_id].get(stored.step_key)
+
+
+def step_starts(instance: dg.DagsterInstance, run_id: str) -> dict[str | None, datetime]:
+    """Say when each step of a run was first started."""
+    starts = instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_START})
+    return {each.step_key: datetime.fromtimestamp(each.timestamp, UTC) for each in reversed(starts)}
 
 
 def _digests(days: object) -> dict[date, str] | None:
@@ -148,6 +157,16 @@ def _digests(days: object) -> dict[date, str] | None:
         return {date.fromisoformat(day): str(digest) for day, digest in days.items()}  # type: ignore[attr-defined]
     except (AttributeError, TypeError, ValueError):
         return None
+
+
+def _names_of_commit(value: object) -> dict[str, Any]:
+    """What names the commit that the record is of; nothing if the metadata is not ours."""
+    names = value if isinstance(value, dict) else {}
+    return {name: str(names[name]) for name in COMMIT_NAMES if names.get(name)}
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None
 
 
 def _whole(value: object) -> int | None:

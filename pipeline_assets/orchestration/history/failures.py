@@ -130,7 +130,7 @@ def failed_runs(
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(statuses)), limit=FAILED_RUNS):
         run = record.dagster_run
         began_at = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
-        found = {each for each in partitions_of_run(graph, run) if is_looked_for(each, began_at)}
+        found = {each for each in partitions_of_run(instance, graph, run) if is_looked_for(each, began_at)}
         if found:  # else the log of the run is spared
             failures = recorded_failures(instance, run.run_id)
             told = {partition: [each for each in failures if each.is_about(*partition)] for partition in found}

@@ -20,7 +20,8 @@ PAGE = 500
 """Events of some 5 kB; and SQLite takes some thousand values in one statement."""
 CODE_VERSION_TAG = "dagster/code_version"
 ROWS, BYTES = "dagster/row_count", "bytes"
-NAMES: Final = frozenset({"digest", "inputs", "unchanged", "code_version", "seconds", ROWS, BYTES})
+COMMIT: Final = "commit"
+NAMES: Final = frozenset({"digest", "inputs", "unchanged", "code_version", "seconds", COMMIT, ROWS, BYTES})
 """Metadata that is read; see `Record`."""
 
 _MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION

@@ -15,18 +15,22 @@ FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 IN_FLIGHT = tuple(each for each in dg.DagsterRunStatus if each not in {*FAILED, dg.DagsterRunStatus.SUCCESS})
 
 
-def partitions_of_run(graph: Graph, run: dg.DagsterRun) -> set[Partition]:
+def partitions_of_run(instance: dg.DagsterInstance, graph: Graph, run: dg.DagsterRun) -> set[Partition]:
     """Partitions that a run makes, by the leading tables of their steps."""
-    tables = set(graph.steps)
-    if run.asset_selection is not None:
-        tables &= {key.to_user_string() for key in run.asset_selection}
-    return {Partition(graph.lead(table), day) for table in tables - graph.sources for day in days_of_tags(run.tags)}
+    days = days_of_tags(run.tags)
+    if not days:
+        return set()
+    keys = run.asset_selection
+    if keys is None:  # all assets of its job, which may have none
+        keys = instance.get_asset_keys_for_run(run.run_id)
+    tables = {key.to_user_string() for key in keys} & graph.steps.keys() - graph.sources
+    return {Partition(graph.lead(table), day) for table in tables for day in days}
 
 
 def running_partitions(instance: dg.DagsterInstance, graph: Graph) -> set[Partition]:
     """Partitions of all runs that have not ended, whoever launched them."""
     records = instance.get_run_records(dg.RunsFilter(statuses=list(IN_FLIGHT)))
-    return {partition for record in records for partition in partitions_of_run(graph, record.dagster_run)}
+    return {partition for record in records for partition in partitions_of_run(instance, graph, record.dagster_run)}
 
 
 def recorded_partitions(instance: dg.DagsterInstance, graph: Graph, run_id: str) -> set[Partition]:

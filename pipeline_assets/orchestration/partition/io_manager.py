@@ -7,7 +7,8 @@ range, cuts it into days (`cut`); it loads any daily partition for any asset, by
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, get_args
 
@@ -16,12 +17,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline_assets.errors import ContractBroken, DefinitionError, PartitionMismatch, PartitionMissing
+from pipeline_assets.orchestration.history.event_log import step_starts
 from pipeline_assets.orchestration.history.graph import described, is_daily
 from pipeline_assets.orchestration.partition.cut import DAY_COLUMN_KEY, frames_by_day
 from pipeline_assets.orchestration.partition.frames import FrameKind, frame_kind, to_pandas
 from pipeline_assets.orchestration.partition.materialization import Materialization
 from pipeline_assets.orchestration.partition.outcome import Outcome
 from pipeline_assets.orchestration.partition.staging import StagedRows, located
+from pipeline_assets.orchestration.partition.table_keys import key_in
 from pipeline_assets.orchestration.partition.upstream import Upstream, common_schema, conformed
 from pipeline_assets.orchestration.retry.layers import classified
 from pipeline_assets.orchestration.retry.step import RetryRules, step_of
@@ -88,29 +91,29 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         store.sweep(table)
         seen = store.look(Partition(table, day) for day in days)
         column = (context.definition_metadata or {}).get(DAY_COLUMN_KEY)
+        record = _record(context)
         outcome: Outcome[Materialization] = Outcome(table, days, step_of(context, self.retrying()))
         try:
             with _located(table):
                 frames = frames_by_day(obj, days, timezone, column)
             for day, frame in frames.items():
                 partition = Partition(table, day)
-                outcome.attempt(
-                    day, partial(_commit, store, partition, frame, timezone, seen[partition], run_id=context.run_id)
-                )
+                commit = partial(_commit, store, partition, frame, timezone, seen=seen[partition], record=record)
+                outcome.attempt(day, commit)
                 if outcome.is_hopeless:
                     break
         finally:
             if not outcome.is_complete:  # failed, or interrupted: Dagster would record none
-                for day, record in outcome.committed.items():
+                for day, made in outcome.committed.items():
                     context.log_event(
-                        dg.AssetMaterialization(context.asset_key, partition=str(day), metadata=record.metadata())
+                        dg.AssetMaterialization(context.asset_key, partition=str(day), metadata=made.metadata())
                     )
         if outcome.failed:
             raise outcome.failure()
-        for day, record in outcome.committed.items():
+        for day, made in outcome.committed.items():
             # No public way leads from an output context to one partition's metadata.
             context.step_context.add_asset_metadata(
-                metadata=record.metadata(), asset_key=context.asset_key, partition_key=str(day)
+                metadata=made.metadata(), asset_key=context.asset_key, partition_key=str(day)
             )
 
     def _partitions(self, context: dg.InputContext) -> list[Partition]:
@@ -161,7 +164,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
 
 def _commit(
-    store: Store, partition: Partition, frame: object, timezone: str, seen: Seen, *, run_id: str
+    store: Store, partition: Partition, frame: object, timezone: str, *, seen: Seen, record: Record
 ) -> Materialization:
     started = time.monotonic()
     with ExitStack() as stack:
@@ -170,9 +173,22 @@ def _commit(
         with _located(partition):
             rows.write(frame)
             rows.close()
-        record = Record(rows=rows.rows, seconds=time.monotonic() - started, run_id=run_id)
+        record = replace(record, digest=rows.digest, rows=rows.rows, seconds=time.monotonic() - started)
         published = store.publish(rows.staged, record, seen=seen)
     return Materialization(published, rows.rows, rows.schema, rows.preview, time.monotonic() - started)
+
+
+def _record(context: dg.OutputContext) -> Record:
+    """What is known of a commit before it is made. What a plain asset read is told by when its step began."""
+    step: Any = context.step_context
+    began = step_starts(step.instance, context.run_id).get(step.step.key)
+    versions = step.assets_def.code_versions_by_key if step.assets_def else {}
+    return Record(
+        began_at=began or datetime.now(UTC),
+        code_version=versions.get(context.asset_key),
+        run_id=context.run_id,
+        key=key_in(context.definition_metadata or {}),
+    )
 
 
 @contextmanager

@@ -7,11 +7,14 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from pipeline_assets.orchestration.history.event_log import COMMIT_NAMES
+from pipeline_assets.orchestration.history.materializations import COMMIT
 from pipeline_assets.orchestration.partition.table_keys import KEY_CONSTRAINT
 from pipeline_assets.orchestration.partition.upstream import Inputs
+from pipeline_assets.record import Record
 from pipeline_assets.rules.accounting import Accounting
 from pipeline_assets.rules.contract import Contract
-from pipeline_assets.store import Published
+from pipeline_assets.store import Commit, Published
 
 PREVIEW_ROWS = 5
 PREVIEW_CELL_CHARACTERS = 60
@@ -51,10 +54,10 @@ class Materialization:
             "dagster/uri": dg.MetadataValue.path(commit.uri),
             "dagster/column_schema": table_schema(self.schema, self.contract),
             "bytes": dg.MetadataValue.int(commit.size_bytes),
-            "digest": dg.MetadataValue.text(commit.digest),
             "unchanged": dg.MetadataValue.bool(self.published.unchanged),
             "seconds": dg.MetadataValue.float(round(self.seconds, 4)),
             "preview": dg.MetadataValue.md(self.preview),
+            **named(commit),
         }
         if self.code_version:
             values["code_version"] = dg.MetadataValue.text(self.code_version)
@@ -111,6 +114,13 @@ class Renewal:
     def _count(self, name: str) -> int | None:
         value = value_of(self.before, name)
         return value if isinstance(value, int) else None
+
+
+def named(commit: Commit) -> dict[str, dg.MetadataValue[Any]]:
+    """Give the digest of its rows, and what names it in the lake: by that the event log's copy is known as its."""
+    record = commit.record or Record(version=commit.version)
+    names = {name: value for name in COMMIT_NAMES if (value := getattr(record, name))}
+    return {"digest": dg.MetadataValue.text(commit.digest), COMMIT: dg.MetadataValue.json(names)}
 
 
 def value_of(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> Any:

@@ -66,6 +66,12 @@ class StagedRows:
         assert self._writer is not None  # noqa: S101 - opened by write
         self._writer.close()
 
+    @property
+    def digest(self) -> str:
+        """Of the rows; the file is closed."""
+        assert self._writer is not None  # noqa: S101 - opened by write
+        return self._writer.digest
+
     def abandon(self) -> None:
         """Let go of the file after an error."""
         if self._writer is not None:

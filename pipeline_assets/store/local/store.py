@@ -1,8 +1,9 @@
 """A store on a local file system: `{root}/{table}/dt=YYYY-MM-DD/data.parquet`, one file a partition.
 
-A commit is one rename. Everything else here serves that step: the file is complete and fsynced before it, the
-commit it replaces is linked into `{root}/_history` before it, and the partition's folder is locked and compared
-around it. Files are staged under `{root}/_staging`, each flocked by its writer for as long as the writer lives.
+A commit is one rename. Everything else here serves that step: the file is complete and fsynced before it, so is its
+record (see `records`), the commit it replaces is linked into `{root}/_history` before it, and the partition's folder is
+locked and compared around it. Files are staged under `{root}/_staging`, each flocked by its writer for as long as the
+writer lives.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -22,7 +23,7 @@ import xxhash
 
 from pipeline_assets.errors import PartitionConflict, PartitionMissing, StoreBusy
 from pipeline_assets.partition import Partition
-from pipeline_assets.record import Record
+from pipeline_assets.record import FILE_KIND, Record, kind_of
 from pipeline_assets.store.files import (
     day_of,
     digest_of,
@@ -35,7 +36,8 @@ from pipeline_assets.store.files import (
     stat_of,
     try_lock,
 )
-from pipeline_assets.store.local.records import PartitionRecords, read_records, write_records
+from pipeline_assets.store.local.records import PartitionRecords, path_of, read_records, write_records
+from pipeline_assets.store.parquet import rows_digest
 from pipeline_assets.store.protocol import (
     FILE_NAME,
     PAGES,
@@ -77,6 +79,29 @@ class StagedFile:
         return explained(self.partition)
 
 
+@dataclass(frozen=True, slots=True)
+class LockedHead:
+    """The head of a partition that is locked.
+
+    Args:
+        file: hash of its bytes, which were read.
+        record: None if none is of these bytes.
+    """
+
+    path: Path
+    stat: os.stat_result
+    file: str
+    record: Record | None
+
+    def holds_rows_of(self, record: Record) -> bool:
+        """Whether a publish of the record would change no row."""
+        if self.file == record.file:
+            return True
+        if self.record is not None and kind_of(self.record.digest) == kind_of(record.digest):
+            return self.record.digest == record.digest
+        return rows_digest(pa.OSFile(str(self.path), "rb")) == record.digest
+
+
 class LocalStore:
     """Partitions below a folder: a `Store` for any number of processes of one machine.
 
@@ -99,6 +124,8 @@ class LocalStore:
         self.history_limit = history
         self._lock_wait_seconds = lock_wait_seconds
         self._now_ns = now_ns
+        self._durable: set[Path] = set()
+        """Folders whose entries, up to the root, are on the disk."""
 
     @property
     def uri(self) -> str:
@@ -125,9 +152,9 @@ class LocalStore:
         return sorted(found)
 
     def heads(self, table: str) -> dict[date, Head]:
-        """Every day that has a commit, ascending, with its version: a stat each."""
+        """Every day that has a commit, ascending, with its version: two stats each."""
         check_table(table)
-        found = {}
+        found, records = {}, path_of(self.root, Partition(table, date.min)).parent
         with explained(f"table {table}"):
             try:
                 with os.scandir(self.root / table) as entries:
@@ -139,47 +166,51 @@ class LocalStore:
                     current = os.stat(f"{folder}/{FILE_NAME}")  # noqa: PTH116 - a Path for each costs as much again
                 except (FileNotFoundError, NotADirectoryError):
                     continue
-                found[day] = Head(_version(current), current.st_size, _utc(current.st_mtime_ns))
+                try:
+                    record = _version(os.stat(f"{records}/dt={day}.json"))  # noqa: PTH116 - as above
+                except FileNotFoundError:
+                    record = None
+                found[day] = Head(_version(current), current.st_size, _utc(current.st_mtime_ns), record)
         return found
 
     def look(self, partitions: Iterable[Partition]) -> dict[Partition, Seen]:
-        """Note what there is: a stat each."""
+        """Note what there is: two stats each."""
         found = {}
         for partition in partitions:
             with explained(partition):
-                current = stat_of(self._path(partition))
-            found[partition] = Seen(None if current is None else _version(current))
+                found[partition] = self._look(partition)
         return found
 
-    def head(self, partition: Partition) -> Commit | None:
-        """The current commit, or None before the first one. Reads the file, as `open` does."""
-        pinned = self.open(partition)
+    def head(self, partition: Partition, *, read: bool = False) -> Commit | None:
+        """The current commit with its record, or None before the first one. Reads the file if no record names it."""
+        pinned = self._open(partition, read=read)
         if pinned is None:
             return None
         pinned.close()
-        with explained(partition):
-            known = read_records(self.root, partition)
-        if known is None or known.version != pinned.commit.version:
-            return pinned.commit
-        return replace(pinned.commit, record=known.current)
+        return pinned.commit
 
     def open(self, partition: Partition) -> Pinned | None:
-        """Pin the current commit for reading; None before the first one. Reads the file once, for its digest."""
+        """Pin the current commit for reading; None before the first one."""
+        return self._open(partition)
+
+    def _open(self, partition: Partition, *, read: bool = False) -> Pinned | None:
         path = self._path(partition)
         with explained(partition):
             while True:
+                seen, known = self._look(partition), read_records(path_of(self.root, partition))
                 try:
-                    before = path.stat()
-                    file = pa.OSFile(str(path), "rb")
-                    after = path.stat()
+                    file, stat = pa.OSFile(str(path), "rb"), path.stat()
                 except FileNotFoundError:
                     return None
-                if _version(before) == _version(after):
+                if self._look(partition) == seen and _version(stat) == seen.version:
                     break
-                file.close()  # replaced in between: the stat may be of another commit than the file
-            digest = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
-            file.seek(0)
-        return Pinned(_commit(partition, path, after, digest), file)
+                file.close()  # replaced in between: what was read may be of another commit than the file
+            record, content = known.of_head(_version(stat)), ""
+            if record is None or read:  # it was moved or copied here, or nobody knows how it was made
+                content = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+                record = known.of_file(content)
+                file.seek(0)
+        return Pinned(_commit(partition, path, stat, record, seen.record, content), file)
 
     @contextmanager
     def stage(self, partition: Partition) -> Iterator[StagedFile]:
@@ -197,48 +228,48 @@ class LocalStore:
             lock.close()
 
     def publish(self, staged: Staged, record: Record, *, seen: Seen) -> Published:
-        """Make the staged file the head. One that already holds the same bytes is left untouched, mtime included."""
+        """Make the staged file the head. One that already holds the same rows is left untouched, mtime included."""
         assert isinstance(staged, StagedFile)  # noqa: S101 - nobody publishes with one store what another staged
-        partition, target = staged.partition, self._path(staged.partition)
+        partition = staged.partition
         with explained(partition):
-            digest = digest_of(staged.path)
+            file = digest_of(staged.path)
+            record = replace(record, write_id=uuid.uuid4().hex, file=file, digest=record.digest or FILE_KIND + file)
             with self._locked(partition):
-                now_ns = self._now_ns()
-                unchanged = not self._replace(target, staged, digest, seen, now_ns=now_ns)
-                # Unchanged or not: who published these bytes, or made these folders, may have been killed before this.
-                self._fsync_up_from(target.parent)
-                commit = _commit(partition, target, target.stat(), digest)
-                record = replace(record, unchanged=unchanged, recorded_at=_utc(now_ns))
-                replaced = self._kept_files(partition)
-                kept = {path.stem for path, _ in replaced[: self.history_limit]}
-                commit = replace(commit, record=self._keep_record(commit, record, kept))
+                if self._look(partition) != seen:
+                    raise _conflict(partition, seen, self.head(partition))
+                known = read_records(path_of(self.root, partition))
+                head = self._head(partition, known)
+                if head is not None and head.holds_rows_of(record):
+                    commit = self._renew(partition, head, record, known)
+                else:
+                    commit = self._replace(staged, head, record, known)
                 # Last: a publish that does not come this far has cost no commit that was kept.
-                for path, _ in replaced[self.history_limit :]:
+                for path, _ in self._kept_files(partition)[self.history_limit :]:
                     path.unlink(missing_ok=True)
-        return Published(commit, unchanged)
+        return Published(commit, unchanged=commit.record is not None and commit.record.unchanged)
 
     def history(self, partition: Partition) -> list[Commit]:
         """Commits that were replaced and are still kept, the newest first."""
         with explained(partition):
             kept = self._kept_files(partition)
-            known = read_records(self.root, partition) if kept else None
-        records = known.kept if known else {}
-        return [
-            replace(_commit(partition, path, stat, path.stem), record=records.get(path.stem)) for path, stat in kept
-        ]
+            known = read_records(path_of(self.root, partition)) if kept else PartitionRecords()
+        return [_commit(partition, path, stat, known.of_file(path.stem), None, path.stem) for path, stat in kept]
 
     def restore(self, partition: Partition, digest: str) -> Published:
         """Publish a copy of a kept commit."""
         seen = self.look([partition])[partition]
-        known = {commit.digest: commit for commit in self.history(partition)}
-        if digest not in known:
-            raise PartitionMissing(f"{partition}: no commit {digest} is kept. Kept: {', '.join(known) or 'none'}.")
+        kept = self.history(partition)
+        commit = next((each for each in kept if each.is_of(digest)), None)
+        if commit is None:
+            listed = ", ".join(each.digest for each in kept) or "none"
+            raise PartitionMissing(f"{partition}: no commit {digest} is kept. Kept: {listed}.")
         with self.stage(partition) as staged:
             # A copy, not a link: the restored head must be a new version, or a run that began
             # before the bad commit could take it for the head that it saw.
             with explained(partition):
-                shutil.copyfile(known[digest].uri, staged.path)
-            return self.publish(staged, known[digest].record or Record(), seen=seen)
+                shutil.copyfile(commit.uri, staged.path)
+            record = (commit.record or Record()).restored(_utc(self._now_ns()))
+            return self.publish(staged, record, seen=seen)
 
     def sweep(self, table: str) -> list[str]:
         """Delete the staged files of the table that nobody has locked, and name them."""
@@ -270,10 +301,14 @@ class LocalStore:
     def _history_folder(self, partition: Partition) -> Path:
         return self.root / "_history" / hive_path(partition)
 
+    def _look(self, partition: Partition) -> Seen:
+        head, records = stat_of(self._path(partition)), stat_of(path_of(self.root, partition))
+        return Seen(None if head is None else _version(head), None if records is None else _version(records))
+
     @contextmanager
     def _locked(self, partition: Partition) -> Iterator[None]:
         folder = self.root / hive_path(partition)
-        make_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait_seconds=self._lock_wait_seconds) as is_held:
             if not is_held:
                 raise StoreBusy(
@@ -282,45 +317,90 @@ class LocalStore:
                 )
             yield
 
-    def _replace(self, target: Path, staged: StagedFile, digest: str, seen: Seen, *, now_ns: int) -> bool:
-        """Make the staged file the head, unless it is already; say which. The partition is locked."""
-        current = stat_of(target)
-        replaced = None if current is None else digest_of(target)
-        if replaced == digest:
-            return False
-        if (None if current is None else _version(current)) != seen.version:
-            raise _conflict(staged.partition, target, seen, replaced)
+    def _head(self, partition: Partition, known: PartitionRecords) -> LockedHead | None:
+        """The head, read whole: what a record says of it does not show whether its bytes were damaged since."""
+        path = self._path(partition)
+        stat = stat_of(path)
+        if stat is None:
+            return None
+        file = digest_of(path)
+        record = known.of_file(file)
+        return LockedHead(path, stat, file, record and replace(record, version=_version(stat)))
+
+    def _renew(self, partition: Partition, head: LockedHead, record: Record, known: PartitionRecords) -> Commit:
+        """Put another record in the place of the head's, which stays."""
+        record, _ = self._dated(record, head)
+        record = replace(
+            record, unchanged=True, version=_version(head.stat), file=head.file, size_bytes=head.stat.st_size
+        )
+        if head.record is not None:
+            record = replace(record, changed_at=head.record.changed_at)
+        recorded = self._write_records(partition, PartitionRecords(record, kept=self._kept_of(partition, known)))
+        fsync(head.path.parent)  # who published these bytes may have been killed before this
+        return _commit(partition, head.path, head.stat, record, recorded)
+
+    def _replace(self, staged: StagedFile, head: LockedHead | None, record: Record, known: PartitionRecords) -> Commit:
+        """Make the staged file the head: first the record that will be its, then the archive, then the data."""
+        partition, target = staged.partition, self._path(staged.partition)
+        record, now_ns = self._dated(record, head)
         # Stamps of a partition only grow, whatever the clock does: no version comes back, even when the file system
         # gives an inode out again, and history has an order.
-        published_ns = max(now_ns, current.st_mtime_ns + 1 if current else 0)
+        published_ns = max(now_ns, head.stat.st_mtime_ns + 1 if head else 0)
         os.utime(staged.path, ns=(published_ns, published_ns))
         fsync(staged.path)
-        if current is not None and replaced is not None:
-            self._archive(staged.partition, replaced, current)
+        stat = staged.path.stat()
+        record = replace(record, version=_version(stat), size_bytes=stat.st_size)
+        current = None if head is None else head.record
+        recorded = self._write_records(partition, PartitionRecords(current, record, self._kept_of(partition, known)))
+        if head is None:
+            self._make_durable(target.parent.parent)
+            fsync(target.parent.parent)
+        else:
+            self._archive(partition, head)
         staged.path.replace(target)
-        return True
+        fsync(target.parent)
+        return _commit(partition, target, stat, record, recorded)
 
-    def _archive(self, partition: Partition, digest: str, current: os.stat_result) -> None:
+    def _dated(self, record: Record, head: LockedHead | None) -> tuple[Record, int]:
+        """The record with what it follows and its times; and the clock's, in nanoseconds since 1970."""
+        now_ns = self._now_ns()
+        now = _utc(now_ns)
+        before = Record(first_at=now) if head is None or head.record is None else head.record
+        dated = replace(record, unchanged=False, recorded_at=now, changed_at=now, record_version=None)
+        return replace(dated, first_at=before.first_at, follows=before.write_id), now_ns
+
+    def _kept_of(self, partition: Partition, known: PartitionRecords) -> dict[str, Record]:
+        return known.kept_of([path.stem for path, _ in self._kept_files(partition)])
+
+    def _archive(self, partition: Partition, head: LockedHead) -> None:
         if self.history_limit == 0:
             return
         folder = self._history_folder(partition)
         make_folder(folder)
-        kept = folder / f"{digest}.parquet"
+        kept = folder / f"{head.file}.parquet"
         try:
-            kept.hardlink_to(self._path(partition))
+            kept.hardlink_to(head.path)
         except FileExistsError:  # the same bytes were replaced before, or a writer was killed right here
-            os.utime(kept, ns=(current.st_mtime_ns, current.st_mtime_ns))
+            os.utime(kept, ns=(head.stat.st_mtime_ns, head.stat.st_mtime_ns))
         fsync(folder)
 
-    def _keep_record(self, commit: Commit, record: Record, kept: Collection[str]) -> Record:
-        """Write the record of the head, with what the store knows better; and those of the digests that are kept."""
-        record = replace(record, digest=commit.digest, size_bytes=commit.size_bytes)
-        known = read_records(self.root, commit.partition)
-        records = PartitionRecords(commit.version, record)
-        if known is not None:
-            records = known.followed_by(commit.version, record, kept=kept)
-        write_records(self.root, commit.partition, records)
-        return record
+    def _write_records(self, partition: Partition, records: PartitionRecords) -> Version:
+        path = path_of(self.root, partition)
+        self._make_durable(path.parent)
+        write_records(path, records)
+        return _version(path.stat())
+
+    def _make_durable(self, folder: Path) -> None:
+        """Make a folder that outlives a power cut: once in this process, as who made it before may have been killed."""
+        if folder in self._durable and folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder, *folder.parents):
+            fsync(each)
+            if each == self.root:
+                break
+        fsync(self.root.parent)
+        self._durable.add(folder)
 
     def _kept_files(self, partition: Partition) -> list[tuple[Path, os.stat_result]]:
         """Files of the commits that were replaced, the newest first."""
@@ -329,11 +409,6 @@ class LocalStore:
         # A publish may drop the oldest while they are listed.
         kept = [(path, stat) for path in paths if (stat := stat_of(path)) is not None]
         return sorted(kept, key=lambda each: (each[1].st_mtime_ns, each[0]), reverse=True)
-
-    def _fsync_up_from(self, folder: Path) -> None:
-        fsync(folder)
-        if folder != self.root:
-            self._fsync_up_from(folder.parent)
 
 
 def _create_locked(folder: Path, day: date) -> tuple[Path, BinaryIO]:
@@ -354,8 +429,19 @@ def _utc(nanoseconds: int) -> datetime:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
 
 
-def _commit(partition: Partition, path: Path, stat: os.stat_result, digest: str) -> Commit:
-    return Commit(partition, _version(stat), digest, stat.st_size, _utc(stat.st_mtime_ns), str(path))
+def _commit(  # noqa: PLR0917 - all that is known of it
+    partition: Partition,
+    path: Path,
+    stat: os.stat_result,
+    record: Record | None,
+    recorded: Version | None,
+    content: str = "",
+) -> Commit:
+    """A commit as it is told: by its record, or by the hash of its bytes if it has none."""
+    version, digest = _version(stat), FILE_KIND + content
+    if record is not None:
+        record, digest = replace(record, version=version, record_version=recorded), record.digest or digest
+    return Commit(partition, version, digest, stat.st_size, _utc(stat.st_mtime_ns), str(path), record)
 
 
 def _raised(error: OSError) -> None:
@@ -363,10 +449,14 @@ def _raised(error: OSError) -> None:
         raise error
 
 
-def _conflict(partition: Partition, target: Path, seen: Seen, found: str | None) -> PartitionConflict:
+def _conflict(partition: Partition, seen: Seen, head: Commit | None) -> PartitionConflict:
     saw = "no commit" if seen.version is None else f"version {seen.version}"
-    now = "there is none" if found is None else f"the head is {found} ({target})"
+    now = "there is none"
+    if head is not None:
+        now = f"the head is {head.digest}, version {head.version}"
+        if (made := head.record) is not None:
+            now += f", recorded at {made.recorded_at:%Y-%m-%d %H:%M:%S} UTC by run {made.run_id or '(none)'}"
     return PartitionConflict(
-        f"{partition}: another run published this partition after this run first looked at it "
-        f"(it saw {saw}, now {now}). Nothing was replaced; run the step again from its inputs."
+        f"{partition}: another run published this partition after this run first looked at it (it saw {saw}, now "
+        f"{now}). Nothing was replaced; run the step again from its inputs."
     )

@@ -17,6 +17,7 @@ from pipeline_assets.errors import ContractBroken
 from pipeline_assets.orchestration.finished_days import FinishedDay, listening
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.records import Records
 from pipeline_assets.orchestration.history.tags import RANGE_END, RANGE_START, SKIP_UNCHANGED_TAG
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.accounting import Accounting
@@ -114,7 +115,13 @@ class Shop:
         """What the sensor's rules would request."""
         graph = daily_graph(dg.Definitions(self.assets()).resolve_asset_graph())
         candidates = {Partition(lead, day(number)) for lead in graph.leads() for number in range(LAST + 1)}
-        return react(graph, candidates, EventLog(self.lake.instance, graph), running=(), last_attempts={}).requests
+        return react(
+            graph,
+            candidates,
+            Records(EventLog(self.lake.instance, graph), self.lake.store),
+            running=(),
+            last_attempts={},
+        ).requests
 
     def path(self, table: str, number: int) -> Path:
         return self.lake.root / table / f"dt={key(number)}" / "data.parquet"

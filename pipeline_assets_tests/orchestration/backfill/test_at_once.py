@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_assets.orchestration.history.event_log import EventLog
+from pipeline_assets.orchestration.history.graph import daily_graph
+from pipeline_assets.orchestration.history.records import Records
 from pipeline_assets.orchestration.process import open_instance
 from pipeline_assets.partition import Partition
 from pipeline_assets.store.local import LocalStore
@@ -30,7 +33,7 @@ from pipeline_assets_tests.orchestration.backfill.checkout import (
     statuses,
     wait_for,
 )
-from pipeline_assets_tests.orchestration.backfill.contested import BACKFILL, DAILY, NUMBERS, ROWS
+from pipeline_assets_tests.orchestration.backfill.contested import BACKFILL, DAILY, NUMBERS, ROWS, definitions
 from pipeline_assets_tests.orchestration.lake import Lake, day
 from pipeline_assets_tests.support.processes import running
 
@@ -55,9 +58,6 @@ def looking(connection: Connection, root: Path) -> None:
     connection.send(seen)
 
 
-RECORD_OF_THE_LOSER = "issue 10, the lake knows itself: the newest record is the loser's, which happens now and then"
-
-
 @pytest.mark.parametrize("order", [BACKFILL, DAILY, "1", "2"])
 def test_of_a_backfill_and_the_daily_run_on_one_day_one_wins_and_the_other_is_told_and_tries_again(
     tmp_path: Path, order: str
@@ -80,7 +80,9 @@ def test_of_a_backfill_and_the_daily_run_on_one_day_one_wins_and_the_other_is_to
         calls = Counter(tuple(line.split()) for line in (tmp_path / "calls").read_text().splitlines())
         whole = {f"{number} {ROWS} 1" for number in NUMBERS.values()}
         told: set[str] = set()
-        are_of_the_heads = True
+        graph = daily_graph(definitions(tmp_path, DAILY, order).resolve_asset_graph())
+        lookup = Records(EventLog(instance, graph), lake.store)
+        _, newest = lookup.of_table("contested")
         for number, contended in enumerate(CONTESTED):
             tries = {role: calls[role, str(contended)] for role in NUMBERS}
             # Who tries again for another day, and finds another's commit where its own was, makes that day again, too.
@@ -92,12 +94,13 @@ def test_of_a_backfill_and_the_daily_run_on_one_day_one_wins_and_the_other_is_to
             assert rows in [[{"n": value}] * ROWS for value in NUMBERS.values()]
             assert set(seen[contended]) <= {"nothing"} | whole
             assert seen[contended][-1] in whole
-            newest = lake.recorded("contested")[number][0]
-            are_of_the_heads &= newest["digest"] == lake.digest("contested", number)
+            head = lake.store.head(Partition("contested", contended))
+            assert head is not None
+            assert head.record is not None
+            assert newest[contended].write_id == head.record.write_id
+            assert newest[contended].digest == head.digest
         assert told == set(NUMBERS) - {order}
-        if order == BACKFILL and not are_of_the_heads:
-            pytest.xfail(RECORD_OF_THE_LOSER)
-        assert are_of_the_heads
+        assert not lookup.unrecorded
 
 
 DAYS = HISTORY[-12:]

@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 
 from pipeline_assets.errors import StateUnreadable
 from pipeline_assets.orchestration.backfill.book import IN_PROCESS, Backfill, Book
-from pipeline_assets.orchestration.changes.upstream_sensor import PostponedRetry, RequestedRun, UpstreamCursor
+from pipeline_assets.orchestration.changes.upstream_sensor import Place, PostponedRetry, RequestedRun, UpstreamCursor
 from pipeline_assets.orchestration.history.tags import ATTEMPTS_TAG, RUN_KEY_TAG
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.backfill import Action, Ask, Entry, Mode, Plan, Reason
@@ -159,7 +159,7 @@ def test_a_day_that_a_stopped_run_had_recorded_has_not_failed(world: World) -> N
     land(world, "A", 0)
     world.cancel(stopped)
 
-    assert tick(world) == ["ta 0"], "it was made from B"
+    assert tick(world) == ["ta 0-1"], "one was made from B, and one not at all"
 
 
 def test_changes_while_the_daemon_was_down_are_followed_once(world: World) -> None:
@@ -236,15 +236,13 @@ def test_days_that_a_failed_run_committed_are_not_made_again(world: World) -> No
     assert sorted(tick(world)) == ["ta 0", "ta 2", "tb 1"]
 
 
-def test_what_was_canceled_is_not_requested_again_by_itself(world: World) -> None:
+def test_what_was_canceled_is_requested_again(world: World) -> None:
     land(world, "A", 0)
-    tick(world)
-    world.cancel(the_run(world, "ta"))
-    world.now += timedelta(days=1)
-    assert tick(world) == []
-    land(world, "B", 0)
-
     assert tick(world) == ["ta 0"]
+    for _ in range(2):
+        world.cancel(the_run(world, "ta"))
+        assert tick(world) == ["ta 0"]
+    assert tick(world) == [], "it is under way"
 
 
 def test_a_run_that_dagster_starts_again_is_still_under_way(world: World) -> None:
@@ -321,7 +319,11 @@ def test_the_memory_survives_its_way_through_the_cursor() -> None:
     partitions = [Partition("shop/a", day(number)) for number in (0, 1, 3)]
     wants = {partitions[0]: "want"}
     memory = UpstreamCursor(
-        {"shop/a": 7}, set(partitions), {"key": RequestedRun(wants, 2, 6)}, [PostponedRetry(wants, START, 1)], wants
+        {"shop/a": Place(7, 0.5)},
+        set(partitions),
+        {"key": RequestedRun(wants, 2, wants)},
+        [PostponedRetry(wants, START, 1)],
+        wants,
     )
 
     assert UpstreamCursor.of_cursor(memory.to_cursor()) == memory
@@ -338,7 +340,7 @@ def test_a_cursor_that_was_written_before_cursors_had_a_format_is_read() -> None
     later = PostponedRetry({first: "want"}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), 1)
 
     assert UpstreamCursor.of_cursor(text) == UpstreamCursor(
-        {"shop/a": 7}, {first, second}, {"key": RequestedRun({first: "want"}, 2, 6)}, [later], {}
+        {"shop/a": Place(7)}, {first, second}, {"key": RequestedRun({first: "want"}, 2)}, [later], {}
     )
 
 

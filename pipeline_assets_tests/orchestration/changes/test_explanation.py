@@ -30,17 +30,17 @@ def fragile(day: date, totals: pa.Table) -> pa.Table:
     return numbers(totals.num_rows)
 
 
-SENSOR = upstream_sensor(selection=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.STOPPED)
-
-
 class Keeper:
     """Ticks the sensor and runs what it requests, as a daemon does."""
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
+        self.sensor = upstream_sensor(
+            selection=dg.AssetSelection.all(), store=lake.store, default_status=dg.DefaultSensorStatus.STOPPED
+        )
         self.defs = dg.Definitions(
             assets=[*SHOP, fragile],
-            sensors=[SENSOR],
+            sensors=[self.sensor],
             resources={"io_manager": lake.manager},
             executor=dg.in_process_executor,
         )
@@ -49,7 +49,7 @@ class Keeper:
     def tick(self, *, runs: bool = True) -> list[dg.RunRequest]:
         repository = self.defs.get_repository_def()
         context = dg.build_sensor_context(self.lake.instance, self.cursor, repository_def=repository)
-        ticked = SENSOR.evaluate_tick(context)
+        ticked = self.sensor.evaluate_tick(context)
         self.cursor = ticked.cursor
         for request in ticked.run_requests or () if runs else ():
             assert request.asset_selection is not None
@@ -81,7 +81,7 @@ class Keeper:
         self.lake.instance.add_instigator_state(status)
 
     def why(self, table: str, number: int) -> Explanation:
-        return explain(self.lake.instance, self.defs, table, day(number))
+        return explain(self.lake.instance, self.defs, self.lake.store, table, day(number))
 
 
 @pytest.fixture
@@ -110,15 +110,13 @@ def test_what_it_was_made_from_is_told_with_the_run_and_why_it_ran(keeper: Keepe
 def test_a_change_upstream_is_named_with_both_digests(keeper: Keeper) -> None:
     keeper.lake.run(SHOP, 0, 2)
     before = keeper.lake.digest("visits", 1)
-    keeper.lake.instance.report_runless_asset_event(
-        dg.AssetMaterialization("visits", partition=key(1), metadata={"digest": "another"})
-    )
+    after = keeper.lake.put("visits", 1, numbers(1))
     found = keeper.why("totals", 2)
 
     assert found.status is StalenessStatus.STALE
     assert f"Upstream changed since it was made: visits {day(1)}." in found.reasons
     (changed,) = [each for each in found.inputs if each.read != each.now]
-    assert (changed.read, changed.now) == (before, "another")
+    assert (changed.read, changed.now) == (before, after)
     assert "upstream_sensor is not running" in found.reasons[-1]
 
 
