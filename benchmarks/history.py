@@ -1,19 +1,21 @@
-"""A Dagster home in which years of days of a pipeline have been computed, as its storage looks then.
+"""A lake and a Dagster home in which years of days of a pipeline have been computed, as they look then.
 
 One day is computed for real, step by step as the sensors request it. Its rows in the event log and among the runs are
 then copied for every other day, with that day's dates, digests, inputs and run ids: through the public API an event
-takes 9 ms, and there are some fifty a day. What is copied is whatever Dagster wrote, so the sizes are real ones.
+takes 9 ms, and there are some fifty a day. What is copied is whatever Dagster wrote, so the sizes are real ones. Heads
+of the lake are links to that of the last day, each with a record of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,19 @@ from typing import Any
 import dagster as dg
 
 from benchmarks.measure import CannotRunError
+from pipeline_assets.codec import codec
 from pipeline_assets.orchestration.changes.landing_sensor import report
+from pipeline_assets.orchestration.history.event_log import COMMIT_NAMES
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of
+from pipeline_assets.orchestration.history.materializations import COMMIT
 from pipeline_assets.orchestration.process import PlannedRun, execute, failures_of, open_instance
+from pipeline_assets.partition import Partition
+from pipeline_assets.record import Record
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.store.landing import LandingZone
+from pipeline_assets.store.local import LocalStore
+from pipeline_assets.store.local.records import PartitionRecords, path_of, read_records
+from pipeline_assets.store.protocol import FILE_NAME, hive_path
 
 HEADER = "event_id,user_id,event_type,amount,event_time"
 RUN_HOUR = time(1, tzinfo=UTC)
@@ -47,7 +57,7 @@ def make_history(folder: Path, defs: dg.Definitions, landing: Path, days: Sequen
     """Compute the last of the days in the home that `folder` describes, and make it the history of all of them.
 
     Args:
-        landing: holds every day.
+        landing: holds every day. The lake is `folder / "lake"`.
     """
     graph = daily_graph(defs.resolve_asset_graph())
     zone = LandingZone(landing)
@@ -63,6 +73,7 @@ def make_history(folder: Path, defs: dg.Definitions, landing: Path, days: Sequen
                 if not result.success:
                     raise CannotRunError("\n".join(failures_of(result)))
     copies = Copies(graph, days, landed)
+    copies.fill_lake(folder / "lake")
     copies.fill(_storage(folder) / "runs" / "index.db", "event_logs", "asset_event_tags", "asset_check_executions")
     copies.fill(_storage(folder) / "runs.db", "runs", "run_tags")
 
@@ -75,6 +86,22 @@ def forgotten(folder: Path) -> Iterator[None]:
         yield
         connection.execute("DELETE FROM event_logs WHERE id > ?", (newest,))
         connection.commit()
+
+
+@contextmanager
+def rewritten(root: Path, table: str, days: Sequence[date]) -> Iterator[None]:
+    """Meanwhile these days of a lake have other digests."""
+    paths = [path_of(root, Partition(table, day)) for day in days]
+    before = [each.read_bytes() for each in paths]
+    for path in paths:
+        made = read_records(path).next
+        if made is None:
+            raise CannotRunError(f"{path} holds no record")
+        other = replace(made, digest=f"{made.digest} changed", write_id=f"{made.write_id} changed")
+        path.write_bytes(codec(PartitionRecords).dump_json(PartitionRecords(next=other)))
+    yield
+    for path, content in zip(paths, before, strict=True):
+        path.write_bytes(content)
 
 
 def _storage(folder: Path) -> Path:
@@ -94,7 +121,49 @@ class Copies:
     landed: Mapping[date, str]
     _runs: dict[tuple[str, date], str] = field(default_factory=dict)
     _events: dict[tuple[int, date], int] = field(default_factory=dict)
+    _commits: dict[tuple[str, date], dict[str, str]] = field(default_factory=dict)
+    """What the event log's copies name the commits by."""
     _began: float = 0.0
+
+    def fill_lake(self, root: Path) -> None:
+        """Give every day a head and a record."""
+        for table in self.graph.tables:
+            if table in self.graph.sources:
+                continue
+            last = Partition(table, self.days[-1])
+            head, made = root / hive_path(last) / FILE_NAME, read_records(path_of(root, last)).next
+            if made is None:
+                raise CannotRunError(f"{last} has no record")
+            for day in self.days:
+                partition = Partition(table, day)
+                link = root / hive_path(partition) / FILE_NAME
+                if day != last.key:
+                    link.parent.mkdir()
+                    os.link(head, link)
+                record = self._record(made, table, day)
+                records = path_of(root, partition)
+                records.write_bytes(codec(PartitionRecords).dump_json(PartitionRecords(next=record)))
+                seen = LocalStore(root).look([partition])[partition]
+                named = replace(record, record_version=seen.record)
+                self._commits[table, day] = {name: getattr(named, name) for name in COMMIT_NAMES}
+
+    def _record(self, made: Record, table: str, day: date) -> Record:
+        moved = timedelta(days=(day - self.days[-1]).days)
+        return replace(
+            made,
+            digest=self._digest(table, day),
+            inputs={
+                name: {date.fromisoformat(each): digest for each, digest in read.items()}
+                for name, read in self._inputs(table, day).items()
+            },
+            recorded_at=made.recorded_at + moved,
+            # The landing files of all days were written now.
+            began_at=made.began_at,
+            changed_at=made.changed_at + moved,
+            first_at=made.first_at + moved,
+            write_id=self._digest(f"write {table}", day),
+            step=self._digest(f"step {self.graph.lead(table)}", day),
+        )
 
     def fill(self, database: Path, *tables: str) -> None:
         """Replace the rows of some tables by those of all days, in one transaction."""
@@ -165,6 +234,8 @@ class Copies:
                 each["entry_data"]["text"] = self._digest(table, day)
             if each["label"] == "inputs":
                 each["entry_data"]["data"] = self._inputs(table, day)
+            if each["label"] == COMMIT:
+                each["entry_data"]["data"] = self._commits[table, day]
         metadata[:] = [each for each in metadata if each["label"] != "inputs_missing"]
         return json.dumps(entry)
 

@@ -69,7 +69,7 @@ def build_definitions(settings: Settings, *, today: date | None = None) -> dg.De
     )
     return dg.Definitions(
         assets=[*tables, report],
-        asset_checks=on_time_check(watched),
+        asset_checks=on_time_check(watched, store=manager.store()),
         sensors=_sensors(settings, days, landing, watched, report.key),
         jobs=[rescan_job(landing, table=LANDING, days=days), net.job],
         schedules=[net.schedule],
@@ -104,7 +104,7 @@ def _sensors(
             interval_seconds=landing.seconds_between_looks,
         ),
         upstream_sensor(selection=dg.AssetSelection.all(), store=settings.open_store(), default_status=status),
-        sla_sensor(watched, default_status=status),
+        sla_sensor(watched, store=settings.open_store(), default_status=status),
         alerts_sensor(
             dagster_url=settings.dagster_url,
             channels=[webhook] if webhook else [],

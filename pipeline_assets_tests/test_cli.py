@@ -282,6 +282,31 @@ def test_history_lists_the_head_and_what_it_replaced_with_how_each_was_made(pipe
     assert (missing.status, "has not been computed" in missing.err) == (2, True)
 
 
+def test_fsck_finds_what_does_not_fit_and_mends_what_needs_no_computing(
+    pipeline: Pipeline, ran: Path, home: Path
+) -> None:
+    assert pipeline("fsck").status == 1, "this lake is a copy, as its files show"
+    assert pipeline("fsck", "--repair").status == 0
+    whole = pipeline("fsck")
+    assert (whole.status, "0 flaws" in whole.out) == (0, True), whole.out
+    head = home / "lake" / "daily_sales" / "dt=2026-03-08" / "data.parquet"
+    head.write_bytes(head.read_bytes())  # as a copy has it
+    (home / "lake" / "events" / "dt=2026-03-07" / "data.parquet").write_bytes(b"half")
+
+    found = pipeline("fsck")
+    assert found.status == 1
+    assert "--repair` mends log, moved" in found.out
+    repaired = pipeline("fsck", "--repair")
+    assert repaired.status == 1
+    assert "2 mended, 1 flaw" in repaired.out
+    assert "damaged" in pipeline("fsck").out
+
+    assert "UNRECORDED" in pipeline("plan").out
+    assert pipeline("run", "--select", "events", "--from", "2026-03-07", "--to", "2026-03-07").status == 0
+    assert pipeline("fsck").status == 0
+    assert "Nothing is to be computed" in pipeline("plan").out
+
+
 @pytest.mark.parametrize("command", ["show", "history", "rejects", "diff"])
 def test_what_shows_the_lake_imports_no_dagster(command: str) -> None:
     load = f"from pipeline_assets.cli.main import load_command; load_command({command!r})"

@@ -172,6 +172,7 @@ def test_json_is_all_that_stdout_holds_and_says_what_the_text_says(done: Desk) -
         "days": [[str(LAST), str(LAST)]],
         "why": "x",
         "force": True,
+        "made": None,
     }
     assert {table: each["partitions"] for table, each in forced.json["tables"].items() if table in STEPS} == {
         "events": [[str(LAST), str(LAST), "compute", "REQUESTED", None]],

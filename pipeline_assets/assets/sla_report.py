@@ -73,7 +73,7 @@ def sla_report_asset(
         for key in context.partition_keys:
             day = date.fromisoformat(key)
             first = max(day - timedelta(days=REPORT_DAYS - 1), days.start.date())
-            report = sla_report(context.instance, watched, first, day, now=now())
+            report = sla_report(context.instance, watched, first, day, now=now(), store=store)
             page = store.write_page(PAGE, day, sla_page(report, dagster_url=dagster_url))
             context.add_asset_metadata(
                 {

@@ -26,6 +26,7 @@ COMMANDS = {
         "diff",
         "Print what differs between the lakes BASE and OTHER (PIPELINE_STORE unless given), rows and values.",
     ),
+    "fsck": ("fsck", "Hold heads, records, history, staged files and Dagster's event log against each other."),
     "history": ("inspection", "List the commits of a partition, the head first, and how each was made."),
     "plan": ("plan", "Say what a backfill would do, and why; do nothing."),
     "rejects": ("inspection", "Print rejected rows with their reasons."),

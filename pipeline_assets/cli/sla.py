@@ -26,10 +26,10 @@ def sla(first: datetime | None, last: datetime | None, form: str) -> None:
 
     A miss is what it reports, not a failure of the report: the exit status is 0.
     """
-    settings, _, defs = load_project()
+    settings, store, defs = load_project()
     begin, end = sla_range_of(settings, first, last)
     with opened_instance() as instance:
-        report = sla_report(instance, defs, begin, end, now=datetime.now(UTC))
+        report = sla_report(instance, defs, begin, end, now=datetime.now(UTC), store=store)
     if form == "table":
         show_sla(report)
     elif form == "json":

@@ -6,7 +6,7 @@ from functools import partial
 
 from pipeline_assets.partition import Partition, ranges_of, spans_in_words
 from pipeline_assets.report.words import count, duration
-from pipeline_assets.rules.backfill import Action, Entry, Mode, Plan, Reason, Spread, chain, total
+from pipeline_assets.rules.backfill import Action, Entry, Made, Mode, Plan, Reason, Spread, chain, total
 
 few = partial(spans_in_words, at_most=4)
 """Stretches of days, in a cell."""
@@ -20,6 +20,7 @@ MEANINGS = {
     Reason.CODE_CHANGED: "it was made by another version of the code",
     Reason.INPUT_CHANGED: "it was made from another version of {because}",
     Reason.LATE_DATA: "{because} came after it was made",
+    Reason.MADE: "wrong code made it",
     Reason.REQUESTED: "it was asked for",
     Reason.DOWNSTREAM_OF: "it reads {because}",
 }
@@ -35,6 +36,7 @@ LOOKED_FOR = {
     Mode.STALE: "neither code nor an input that changed since it was made, or it was never made",
     Mode.MISSING: "it is there",
     Mode.FAILED: "its last attempt did not fail, or it was made since",
+    Mode.MADE: "something else made it",
 }
 
 
@@ -44,7 +46,14 @@ def headline(plan: Plan) -> str:
     why = f", because: {ask.why}" if ask.why else ""
     force = ", by force" if ask.force else ""
     days = few(ask.days) or "all days"
-    return f"{ask.mode.value} backfill of {', '.join(ask.tables)}, {days}{force}{why}"
+    what = f"{ask.mode.value} backfill of" if ask.made is None else f"backfill of what was made {_made(ask.made)}, of"
+    return f"{what} {', '.join(ask.tables)}, {days}{force}{why}"
+
+
+def _made(made: Made) -> str:
+    told = [] if made.code_version is None else [f"by {made.code_version}"]
+    told += [f"{word} {at:%Y-%m-%d %H:%M %Z}" for word, at in (("from", made.since), ("to", made.until)) if at]
+    return " ".join(told)
 
 
 def rows(plan: Plan) -> list[list[object | None]]:
@@ -123,6 +132,8 @@ def _why_left_alone(plan: Plan, partition: Partition) -> str:
         return f"{partition.table} was not asked for"
     if ask.days and not any(first <= partition.day <= last for first, last in ask.days):
         return "its day was not asked for"
+    if ask.mode is Mode.MADE:
+        return f"it is not meant: {LOOKED_FOR[ask.mode]}"
     return f"--mode {ask.mode.value} finds nothing to do for it ({LOOKED_FOR[ask.mode]})"
 
 

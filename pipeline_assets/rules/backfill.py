@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ class Mode(StrEnum):
     STALE = "stale"  # made by other code, or from other inputs, than there are now
     MISSING = "missing"  # never made
     FAILED = "failed"  # the last attempt failed
+    MADE = "made"  # made by a code version, or in a time, that was wrong
 
 
 class Action(StrEnum):
@@ -48,8 +49,30 @@ class Reason(StrEnum):
     CODE_CHANGED = "CODE_CHANGED"  # its record tells of another code version
     INPUT_CHANGED = "INPUT_CHANGED"  # an input that it was made from is another now
     LATE_DATA = "LATE_DATA"  # an input came that was not there when it was made
+    MADE = "MADE"  # it was made by the code version, or in the time, that was asked for
     REQUESTED = "REQUESTED"  # it was asked for by name, or by force
     DOWNSTREAM_OF = "DOWNSTREAM_OF"  # it reads a partition of this plan
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What made a partition: a code version, a time, or both.
+
+    Args:
+        since, until: moments, aware, both ends included.
+    """
+
+    code_version: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def is_told_by(self, record: Record) -> bool:
+        """Whether a record tells of that."""
+        if self.code_version is not None and record.code_version != self.code_version:
+            return False
+        return (self.since is None or self.since <= record.recorded_at) and (
+            self.until is None or record.recorded_at <= self.until
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +83,7 @@ class Ask:
         tables: among which is looked; of those computed together the leading one. What is downstream comes by itself.
         days: stretches, both ends included, ascending, apart from each other.
         force: partitions are computed though nothing changed.
+        made: what the mode MADE looks for.
     """
 
     mode: Mode
@@ -67,6 +91,7 @@ class Ask:
     days: tuple[tuple[date, date], ...]
     why: str = ""
     force: bool = False
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +212,7 @@ HEEDED = {
     Mode.STALE: frozenset({Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}),
     Mode.MISSING: frozenset({Reason.MISSING}),
     Mode.FAILED: frozenset({Reason.FAILED}),
+    Mode.MADE: frozenset({Reason.MADE}),
 }
 """What each mode looks for, besides UNRECORDED and TORN, which all do; what is downstream of that comes by itself.
 
@@ -306,8 +332,15 @@ class _Planner:
         record = self._record(lead, day)
         if record is None:
             return None
+        if Reason.MADE in heeded and self.ask.made is not None and self.ask.made.is_told_by(record):
+            return Reason.MADE, None
+        return self._changed_reason(partition, record, heeded)
+
+    def _changed_reason(
+        self, partition: Partition, record: Record, heeded: Collection[Reason]
+    ) -> tuple[Reason, Partition | None] | None:
         if Reason.CODE_CHANGED in heeded and record.code_version is not None:
-            present = self.facts.code_versions.get(lead, record.code_version)
+            present = self.facts.code_versions.get(partition.table, record.code_version)
             if present != record.code_version:
                 return Reason.CODE_CHANGED, None
         return self._changed(partition, record) if Reason.INPUT_CHANGED in heeded else None
@@ -404,9 +437,9 @@ class _Planner:
                 first, last = self.graph.first_days[name], self.facts.last_days[name]
                 read = {
                     each
-                    for day in days
-                    for each in window.upstream_of(day)
-                    if first <= each <= last and self._is_read(Partition(lead, day), name, each)
+                    for partition in [Partition(lead, day) for day in days]
+                    for each in window.upstream_of(partition.day)
+                    if first <= each <= last and self._is_read(partition, name, each)
                 }
                 found.setdefault(name, {}).update((day, self._token(name, day)) for day in read)
         return {table: dict(sorted(tokens.items())) for table, tokens in sorted(found.items()) if tokens}

@@ -9,10 +9,12 @@ from pipeline_assets.errors import SettingsError
 from pipeline_assets.store.landing import Landing, LandingZone, RetryAfter
 from pipeline_assets.store.local import LocalStore
 from pipeline_assets.store.memory import MemoryStore
-from pipeline_assets.store.protocol import Commit, Head, Pinned, Published, Seen, Staged, Store, Version
+from pipeline_assets.store.protocol import Commit, Flaw, FlawKind, Head, Pinned, Published, Seen, Staged, Store, Version
 
 __all__ = [
     "Commit",
+    "Flaw",
+    "FlawKind",
     "Head",
     "Landing",
     "Pinned",

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import resource
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,6 +37,10 @@ def explained(what: object) -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFull(
                 f"{what}: {error}. Nothing is half published. Free some space, then run it again."
+            ) from error
+        if error.errno == errno.EMFILE:
+            raise StorageRefused(
+                f"{what}: {error}. This process holds as many files open as it may: allow it more (ulimit -Hn)."
             ) from error
         if error.errno in _REFUSED:
             raise StorageRefused(
@@ -71,6 +76,15 @@ def digest_of(path: Path) -> str:
     """xxh3_128 of a file's bytes, 32 hex digits."""
     with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
+def may_open_more_files() -> bool:
+    """Raise the number of files that this process may open to what the system allows it; False if it is that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return True
 
 
 def make_folder(folder: Path) -> None:

@@ -50,7 +50,7 @@ class LandingFile:
 
     name: str
     size_bytes: int
-    stamp: tuple[int, int, int]
+    stamp: tuple[int, ...]
     opened: Callable[[], io.BufferedReader] = field(repr=False, compare=False)
 
     def open(self) -> io.BufferedReader:
@@ -176,8 +176,9 @@ class LandingZone:
                 raise LandingError(
                     f"{path}: not a file. The files of a day lie directly in its folder; move them there."
                 )
-            stamp, name = (found.st_ino, found.st_mtime_ns, found.st_size), f"{path.parent.name}/{path.name}"
-            files.append(LandingFile(name, found.st_size, stamp, opener_of(path)))
+            # ctime as well: `tar -x`, rsync and touch give a file back its mtime, and a freed inode may be used again.
+            stamp = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+            files.append(LandingFile(f"{path.parent.name}/{path.name}", found.st_size, stamp, opener_of(path)))
         return sorted(files, key=lambda file: file.name)
 
     def unfinished(self, day: date) -> list[str]:

@@ -17,6 +17,7 @@ from pipeline_assets.record import FILE_KIND, Record
 from pipeline_assets.store.protocol import (
     FILE_NAME,
     Commit,
+    Flaw,
     Head,
     Pinned,
     Published,
@@ -186,6 +187,15 @@ class MemoryStore:
         """Delete nothing: what is staged ends with its writer."""
         check_table(table)
         return []
+
+    def flaws(self, table: str, *, read: bool, mend: bool) -> Iterator[Flaw]:  # noqa: ARG002 - nothing ever is
+        """Nothing: who writes to memory does so through the store."""
+        check_table(table)
+        yield from ()
+
+    def adopt(self, partition: Partition, record: Record) -> bool:  # noqa: ARG002 - no head is without one
+        """Keep nothing: every head has a record."""
+        return False
 
     def write_page(self, name: str, day: date, page: str) -> str:
         """Put a page in the place of the one before it."""

@@ -4,10 +4,11 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import NamedTuple, NewType, Protocol
 
@@ -79,6 +80,30 @@ class Published:
 
     commit: Commit
     unchanged: bool
+
+
+class FlawKind(StrEnum):
+    """What may be wrong with a partition."""
+
+    DAMAGED = "damaged"  # its bytes are not those of its record, or no Parquet
+    UNRECORDED = "unrecorded"  # no record speaks of its head
+    GONE = "gone"  # it was published, and is not there
+    TORN = "torn"  # tables of one step are of different steps
+    RECORD = "record"  # its record cannot be read, or is in the event log alone
+    MOVED = "moved"  # its record names another version of the same bytes; each look reads the file
+    KEPT = "kept"  # a kept commit has other bytes than it had
+    LEFTOVER = "leftover"  # a staged file whose writer is dead
+    LOG = "log"  # the event log's copy of its record is an old one, or missing
+
+
+class Flaw(NamedTuple):
+    """Something that does not fit together."""
+
+    kind: FlawKind
+    partition: Partition
+    told: str
+    """What was found, and where."""
+    is_mended: bool = False
 
 
 @dataclass(slots=True)
@@ -175,6 +200,17 @@ class Store(Protocol):
 
     def sweep(self, table: str) -> list[str]:
         """Delete staged files of the table whose writers are dead, and name them. One in use is never touched."""
+
+    def flaws(self, table: str, *, read: bool, mend: bool) -> Iterator[Flaw]:
+        """What of a table's heads, records, history and staged files does not fit together, by day.
+
+        Args:
+            read: all files, to compare their bytes with the records.
+            mend: what can be without computing anything, and without losing a commit.
+        """
+
+    def adopt(self, partition: Partition, record: Record) -> bool:
+        """Keep the record of a head that has none, if it is of these bytes; says whether it is."""
 
     def write_page(self, name: str, day: date, page: str) -> str:
         """Put a page for people in the place of the one before it, if there is one; gives its uri.

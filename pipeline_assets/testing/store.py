@@ -215,6 +215,17 @@ def a_record_stays_with_its_commit(store: Store) -> None:
     _expect(kept == ["two"], f"the code versions of the kept commits are {kept}")
 
 
+def what_nobody_disturbed_has_no_flaws(store: Store) -> None:
+    """Commits, history and restored commits fit together, whether files are read or not."""
+    for content in (b"first", b"second", b"second"):
+        _overwrite(store, content)
+    store.restore(SALES, store.history(SALES)[0].digest)
+    for read in (True, False):
+        found = list(store.flaws(SALES.table, read=read, mend=False))
+        _expect(not found, f"flaws are found in what nobody disturbed: {found}")
+    _expect(not store.adopt(OTHERS[0], Record()), "a record is kept of a head that is not there")
+
+
 def a_table_of_a_name_that_leads_elsewhere_is_refused(store: Store) -> None:
     """Names of tables stay below the root, and apart from the store's own folders."""
     uses: tuple[Callable[[Partition], object], ...] = (

@@ -115,6 +115,7 @@ REASONS = {
     Reason.CODE_CHANGED: "it was made by another version of the code",
     Reason.INPUT_CHANGED: f"it was made from another version of raw {FIRST}",
     Reason.LATE_DATA: f"raw {FIRST} came after it was made",
+    Reason.MADE: "wrong code made it",
     Reason.REQUESTED: "it was asked for",
     Reason.DOWNSTREAM_OF: f"it reads raw {FIRST}",
 }

@@ -15,6 +15,7 @@ from pipeline_assets.rules.backfill import (
     Entry,
     Estimate,
     Facts,
+    Made,
     Mode,
     Plan,
     Reason,
@@ -463,6 +464,20 @@ def test_a_head_that_nothing_is_known_of_is_computed_when_it_is_asked_for(mode: 
         (feb(17), feb(17), "skip"),
     ]
     assert planned.entries["features"][feb(15)] == Entry(Action.COMPUTE, Reason.REQUESTED)
+
+
+def test_what_wrong_code_made_is_computed_with_all_that_reads_it() -> None:
+    shop = Shop()
+    wrong = [feb(14), feb(15)]
+    for each in wrong:
+        shop.made["events"][each] = replace(shop.made["events"][each], code_version="bug")
+    ask = Ask(Mode.MADE, STEPS, (), "a bug", force=True, made=Made("bug"))
+
+    planned = plan(shop.graph, ask, shop.facts())
+
+    assert [each for each in planned.days("events") if planned.entries["events"][each].reason is Reason.MADE] == wrong
+    assert planned.entries["features"][feb(20)].reason is Reason.DOWNSTREAM_OF
+    assert planned.days("raw") == []
 
 
 def test_force_computes_what_is_asked_for_by_name_and_nothing_that_a_mode_does_not_look_for() -> None:

@@ -17,7 +17,19 @@ from hypothesis import strategies as st
 
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
-from pipeline_assets.rules.backfill import Action, Ask, Entry, Facts, Mode, Plan, Reason, chunks, differences, plan
+from pipeline_assets.rules.backfill import (
+    Action,
+    Ask,
+    Entry,
+    Facts,
+    Made,
+    Mode,
+    Plan,
+    Reason,
+    chunks,
+    differences,
+    plan,
+)
 from pipeline_assets.rules.graph import Graph, Table
 from pipeline_assets.rules.windows import Window, arrivals, same_day, trailing
 from pipeline_assets_tests.support.properties import examples
@@ -34,7 +46,15 @@ WINDOWS = st.one_of(
     st.builds(Window, st.integers(-3, 0), st.integers(0, 2)),
 )
 BROKEN = [Reason.UNRECORDED, Reason.TORN]
-ORDER = [Reason.FAILED, Reason.MISSING, *BROKEN, Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA]
+ORDER = [
+    Reason.FAILED,
+    Reason.MISSING,
+    *BROKEN,
+    Reason.MADE,
+    Reason.CODE_CHANGED,
+    Reason.INPUT_CHANGED,
+    Reason.LATE_DATA,
+]
 CHANGED = {Reason.CODE_CHANGED, Reason.INPUT_CHANGED, Reason.LATE_DATA}
 LOOKED_FOR: dict[Mode, set[Reason]] = {
     Mode.FULL: {Reason.FAILED, Reason.MISSING, *CHANGED},
@@ -43,6 +63,7 @@ LOOKED_FOR: dict[Mode, set[Reason]] = {
     Mode.STALE: CHANGED,
     Mode.MISSING: {Reason.MISSING},
     Mode.FAILED: {Reason.FAILED},
+    Mode.MADE: {Reason.MADE},
 }
 
 
@@ -136,7 +157,11 @@ class Model:
         if self.is_published(partition) and len({each.step for each in records if each and each.step}) > 1:
             found[Reason.TORN] = {None}
         record = self.facts.records.get(partition.table, {}).get(partition.day)
+        made = self.ask.made
         if self.is_published(partition) and record is not None:
+            by = made and made.code_version in (None, record.code_version)
+            if made and by and (made.since or MIDNIGHT) <= record.recorded_at <= (made.until or record.recorded_at):
+                found[Reason.MADE] = {None}
             present = self.facts.code_versions.get(partition.table)
             if None not in (present, record.code_version) and present != record.code_version:
                 found[Reason.CODE_CHANGED] = {None}
@@ -343,7 +368,10 @@ def asks_of(draw: st.DrawFn, graph: Graph) -> Ask:
     for first, last in zip(edges[::2], edges[1::2], strict=False):
         if not days or FIRST + timedelta(days=first - 1) > days[-1][1]:
             days.append((FIRST + timedelta(days=first), FIRST + timedelta(days=last)))
-    return Ask(draw(st.sampled_from(list(Mode))), tables, tuple(days), "why", draw(st.integers(0, 3)) == 3)
+    mode = draw(st.sampled_from(list(Mode)))
+    moments = st.none() | st.integers(0, 200).map(lambda minutes: MIDNIGHT + timedelta(minutes=minutes))
+    made = Made(draw(st.sampled_from([None, "code", "other"])), draw(moments), draw(moments))
+    return Ask(mode, tables, tuple(days), "why", draw(st.integers(0, 3)) == 3, made if mode is Mode.MADE else None)
 
 
 @st.composite
@@ -655,7 +683,8 @@ def test_when_a_plan_was_carried_out_nothing_is_left_to_compute(
     data: st.DataObject, made: tuple[Lake, Bytes], days_per_run: int
 ) -> None:
     lake, supply = made
-    ask = data.draw(asks_of(lake.graph).map(lambda each: replace(each, force=False)))
+    asks = asks_of(lake.graph).filter(lambda each: each.mode is not Mode.MADE)  # what is made now was made then, too
+    ask = data.draw(asks.map(lambda each: replace(each, force=False)))
     disturb(lake, supply)
 
     lake.carry_out(plan(lake.graph, ask, lake.facts()), days_per_run)

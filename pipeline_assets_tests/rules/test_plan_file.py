@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline_assets.errors import UsageError
 from pipeline_assets.partition import Partition
-from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Mode, Plan, Reason, Spread, TableProgress
+from pipeline_assets.rules.backfill import Action, Ask, Entry, Estimate, Made, Mode, Plan, Reason, Spread, TableProgress
 from pipeline_assets.rules.plan_file import FORMAT, digest_of, of_text, to_text
 
 PLANNED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -38,7 +38,9 @@ def plans(draw: st.DrawFn) -> Plan:
                 entries[lead][first] = entry
                 first += timedelta(days=1)
             first += timedelta(days=gap - 1)
-    ask = Ask(draw(st.sampled_from(Mode)), order, draw(STRETCHES), draw(st.text()), draw(st.booleans()))
+    moments = st.none() | st.datetimes(timezones=st.just(UTC))
+    made = draw(st.none() | st.builds(Made, st.none() | st.text(), moments, moments))
+    ask = Ask(draw(st.sampled_from(Mode)), order, draw(STRETCHES), draw(st.text()), draw(st.booleans()), made)
     some = st.sampled_from(order)
     return Plan(
         ask,

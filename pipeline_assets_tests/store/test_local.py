@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -679,6 +679,31 @@ def test_a_lock_is_free_again_when_its_holder_was_killed(store: LocalStore) -> N
 
 
 # --- The file system says no
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """This process may open so many files more than it has open, until it asks for more."""
+    before, there = resource.getrlimit(resource.RLIMIT_NOFILE), len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + 20, before[1]))
+    yield 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc, which only Linux has")
+def test_more_partitions_are_pinned_than_files_may_be_open(tmp_path: Path, few_files: int) -> None:
+    store = LocalStore(tmp_path)
+    partitions = [Partition("sales", DAY + timedelta(days=number)) for number in range(3 * few_files)]
+    for partition in partitions:
+        overwrite(store, partition, str(partition).encode())
+
+    pinned = [store.open(partition) for partition in partitions]
+
+    read = [b"" if each is None else each.file.read() for each in pinned]
+    assert read == [str(partition).encode() for partition in partitions]
+    for each in pinned:
+        assert each is not None
+        each.close()
 
 
 def uses_of(store: LocalStore) -> dict[str, Callable[[], object]]:

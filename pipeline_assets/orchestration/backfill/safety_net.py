@@ -42,17 +42,21 @@ def safety_net(
     @dg.op(name="start_what_was_overlooked")
     def look(context: dg.OpExecutionContext) -> None:
         # Every run imports this module, and these take 0.1 s.
-        from pipeline_assets.orchestration.backfill.safety_net_run import catch_up
+        from pipeline_assets.orchestration.backfill.safety_net_run import catch_up, check
         from pipeline_assets.orchestration.backfill.service import Backfills
 
         began = now()
         backfills = Backfills(watched, context.instance, store, landing, timezone=timezone, now=lambda: began)
+        flaws = check(backfills, context.log.info)
         catch_up(backfills, context.log.info)
+        if flaws:  # whoever is alerted of runs that fail is alerted of this
+            raise dg.Failure("\n".join(["The lake has flaws; what can be made again is in the backfill:", *flaws]))
 
     @dg.job(
         name=NAME,
         executor_def=dg.in_process_executor,
-        description="Starts a backfill of what an incremental plan finds: what the sensors overlooked.",
+        description="Starts a backfill of what an incremental plan finds: what the sensors overlooked. Fails if lake "
+        "and event log did not fit together, as `pipeline fsck` tells.",
     )
     def job() -> None:
         look()

@@ -12,6 +12,7 @@ from functools import partial
 import dagster as dg
 
 from pipeline_assets.orchestration.backfill.current_work import partitions_under_way
+from pipeline_assets.orchestration.backfill.fsck import flaws_of
 from pipeline_assets.orchestration.backfill.launches import parts
 from pipeline_assets.orchestration.backfill.service import Backfills
 from pipeline_assets.orchestration.history.failures import failed_runs
@@ -19,10 +20,30 @@ from pipeline_assets.partition import Partition, days_in_words
 from pipeline_assets.rules.backfill import Action, Ask, Facts, Mode, Plan
 from pipeline_assets.rules.graph import Graph
 from pipeline_assets.rules.plan_file import PlanFile
+from pipeline_assets.store import Flaw, FlawKind
 
 REASON = "what the sensors overlooked"
 in_words = partial(days_in_words, at_most=10)
 """Stretches of each table and reason, in the log."""
+
+
+def check(backfills: Backfills, tell: Callable[[str], None]) -> list[str]:
+    """Hold lake and event log against each other, without reading files; a sentence of each kind of flaw that is left.
+
+    Args:
+        tell: takes a sentence of what was mended.
+    """
+    kinds: dict[tuple[bool, FlawKind, str], list[Flaw]] = {}
+    for each in flaws_of(backfills.instance, backfills.assets, backfills.store, read=False, mend=True):
+        kinds.setdefault((each.is_mended, each.kind, each.partition.table), []).append(each)
+    left = []
+    for (is_mended, kind, table), found in sorted(kinds.items()):
+        sentence = f"{kind.value}: {table} {in_words({each.partition.day for each in found})}: {found[0].told}"
+        if is_mended:
+            tell(f"mended, {sentence}")
+        else:
+            left.append(sentence)
+    return left
 
 
 def catch_up(backfills: Backfills, tell: Callable[[str], None]) -> None:

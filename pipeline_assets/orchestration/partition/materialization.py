@@ -123,6 +123,31 @@ def named(commit: Commit) -> dict[str, dg.MetadataValue[Any]]:
     return {"digest": dg.MetadataValue.text(commit.digest), COMMIT: dg.MetadataValue.json(names)}
 
 
+def metadata_of(commit: Commit) -> dict[str, dg.MetadataValue[Any]]:
+    """Give the metadata of a commit that is recorded again, as far as its record in the lake tells it."""
+    record = commit.record or Record()
+    numbers = {
+        "dagster/row_count": record.rows,
+        "bytes": commit.size_bytes,
+        "rows_read": record.rows_read,
+        "rows_duplicate": record.rows_duplicate,
+        "rows_rejected": record.rows_rejected,
+    }
+    inputs = {
+        name.rpartition("/")[2]: {str(day): digest for day, digest in days.items()}
+        for name, days in record.inputs.items()
+    }
+    return {
+        **named(commit),
+        "dagster/uri": dg.MetadataValue.path(commit.uri),
+        "unchanged": dg.MetadataValue.bool(record.unchanged),
+        **{name: dg.MetadataValue.int(value) for name, value in numbers.items() if value is not None},
+        **({} if record.seconds is None else {"seconds": dg.MetadataValue.float(round(record.seconds, 4))}),
+        **({} if record.code_version is None else {"code_version": dg.MetadataValue.text(record.code_version)}),
+        **({"inputs": dg.MetadataValue.json(inputs)} if inputs else {}),
+    }
+
+
 def value_of(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> Any:
     """Take a value out of metadata; None if it is not there."""
     return metadata[name].value if name in metadata else None

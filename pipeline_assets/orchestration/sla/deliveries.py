@@ -1,19 +1,22 @@
-"""When partitions came and what runs were asked for them, from the event log and the run storage: deliveries.
+"""When partitions came and what runs were asked for them, from lake, event log and run storage: deliveries.
 
 No query reads a history: events are asked for by partition, runs by the tags of the partitions that were missed.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from pipeline_assets.errors import DefinitionError
 from pipeline_assets.orchestration.asset.due import due_of
 from pipeline_assets.orchestration.history.graph import is_daily
 from pipeline_assets.orchestration.history.runs import FAILED
 from pipeline_assets.orchestration.history.tags import PARTITION, RANGE_END, RANGE_START, span_of_tags
-from pipeline_assets.partition import days_between, ranges_of
+from pipeline_assets.partition import Partition, days_between, ranges_of
+from pipeline_assets.record import NEVER
 from pipeline_assets.rules.calendar import day_bounds
 from pipeline_assets.rules.delivery import (
     FirstCommit,
@@ -26,6 +29,7 @@ from pipeline_assets.rules.delivery import (
 )
 from pipeline_assets.rules.due import Due
 from pipeline_assets.rules.sla import Delivery, DeliveryStatus
+from pipeline_assets.store import Store
 
 DAYS_AT_ONCE = 90
 """Partitions per query of the event log, which returns a thousand events at most."""
@@ -79,10 +83,15 @@ def due_tables(watched: dg.Definitions) -> list[DueTable]:
 
 @dataclass(slots=True)
 class DeliveryFacts:
-    """What an instance knows, at one moment; asked at most once."""
+    """What an instance and a lake know, at one moment; asked at most once.
+
+    Args:
+        store: of the tables; None if they are kept elsewhere. Its records outlive the runs that Dagster deletes.
+    """
 
     instance: dg.DagsterInstance
     now: datetime
+    store: Store | None = None
     _commits: dict[dg.AssetKey, dict[date, FirstCommit | None]] = field(default_factory=dict)
     _runs: dict[tuple[date, date, datetime, datetime], list[dg.RunRecord]] = field(default_factory=dict)
     _ranges: dict[str, set[str]] | None = None
@@ -126,6 +135,8 @@ class DeliveryFacts:
         known.update(dict.fromkeys(unknown))
         for start in range(0, len(unknown), DAYS_AT_ONCE):
             known.update(self._first_commits(key, unknown[start : start + DAYS_AT_ONCE]))
+        for day in unknown:
+            known[day] = self._recorded(Partition(key.to_user_string(), day), known[day])
         return {day: commit for day in days if (commit := known[day]) is not None}
 
     def _first_commits(self, key: dg.AssetKey, days: Sequence[date]) -> Iterator[tuple[date, FirstCommit]]:
@@ -140,6 +151,19 @@ class DeliveryFacts:
             # A full page may be one partition's many commits; the others' first ones come after it.
             if len(records) < limit:
                 return
+
+    def _recorded(self, partition: Partition, logged: FirstCommit | None) -> FirstCommit | None:
+        """The first commit as the lake has it, if that was before the first one that the event log has still."""
+        head = None
+        with suppress(DefinitionError):  # an asset of a name that the store does not take is kept elsewhere
+            head = self.store.head(partition) if self.store is not None else None
+        record = None if head is None else head.record
+        if record is None or record.first_at == NEVER or (logged is not None and logged.at <= record.first_at):
+            return logged
+        if logged is not None:
+            return replace(logged, at=record.first_at)
+        is_first = record.first_at == record.recorded_at
+        return FirstCommit(record.first_at, record.seconds if is_first else None, record.run_id if is_first else None)
 
     def _timelines(
         self, table: DueTable, missed: Sequence[date], commits: Mapping[date, FirstCommit]

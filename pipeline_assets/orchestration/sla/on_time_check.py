@@ -16,6 +16,7 @@ from pipeline_assets.orchestration.sla.deliveries import DeliveryFacts, DueTable
 from pipeline_assets.rules.calendar import zone
 from pipeline_assets.rules.delivery import span
 from pipeline_assets.rules.sla import Delivery, DeliveryStatus
+from pipeline_assets.store import Store
 
 ON_TIME_CHECK = "on_time"
 CHECKED_DAYS = 30
@@ -29,9 +30,13 @@ _KNOWN_SINCE, _MISSES = "known_since", "misses"
 
 
 def on_time_check(
-    watched: dg.Definitions, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    watched: dg.Definitions, *, store: Store | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> list[dg.AssetChecksDefinition]:
-    """The check `on_time` of every asset with a due, in a list that is empty when there is none."""
+    """The check `on_time` of every asset with a due, in a list that is empty when there is none.
+
+    Args:
+        store: see `DeliveryFacts`.
+    """
     tables = due_tables(watched)
     if not tables:
         return []
@@ -43,7 +48,7 @@ def on_time_check(
     @dg.multi_asset_check(specs=specs, can_subset=True, name="on_time_check")
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         now = clock()
-        facts = DeliveryFacts(context.instance, now)
+        facts = DeliveryFacts(context.instance, now, store)
         chosen = {each.asset_key for each in context.selected_asset_check_keys}
         for table in tables:
             if table.key in chosen:

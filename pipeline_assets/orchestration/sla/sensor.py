@@ -25,6 +25,7 @@ from pipeline_assets.orchestration.sla.on_time_check import (
 )
 from pipeline_assets.rules.alerts import Alert, Severity
 from pipeline_assets.rules.sla import Delivery, DeliveryStatus, SlaReport, table_report
+from pipeline_assets.store import Store
 
 ALERTED = timedelta(days=7)
 """A miss is news for so long: who turns alerts on does not want the last month's."""
@@ -58,7 +59,13 @@ class SlaCursor:
 
 
 def sla_report(
-    instance: dg.DagsterInstance, watched: dg.Definitions, first: date, last: date, *, now: datetime
+    instance: dg.DagsterInstance,
+    watched: dg.Definitions,
+    first: date,
+    last: date,
+    *,
+    now: datetime,
+    store: Store | None = None,
 ) -> SlaReport:
     """How every table that has a due kept it on the days `first` to `last`, as seen at `now`.
 
@@ -66,8 +73,9 @@ def sla_report(
 
     Args:
         watched: definitions with the tables; runs in this process know no repository to ask.
+        store: see `DeliveryFacts`.
     """
-    facts = DeliveryFacts(instance, now)
+    facts = DeliveryFacts(instance, now, store)
     reports = []
     for table in due_tables(watched):
         newest = table.due.last_due_day(now)
@@ -80,10 +88,15 @@ def sla_report(
 def sla_sensor(
     watched: dg.Definitions,
     *,
+    store: Store | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
 ) -> dg.SensorDefinition:
-    """The sensor `sla`: evaluates the check of every asset with a due, and reports it when it says something new."""
+    """The sensor `sla`: evaluates the check of every asset with a due, and reports it when it says something new.
+
+    Args:
+        store: see `DeliveryFacts`.
+    """
     tables = due_tables(watched)
 
     @dg.sensor(
@@ -94,7 +107,7 @@ def sla_sensor(
     )
     def sla(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = clock()
-        facts = DeliveryFacts(context.instance, now)
+        facts = DeliveryFacts(context.instance, now, store)
         before, after, events = SlaCursor(), SlaCursor(), []
         with suppress(ValidationError):  # of an earlier version: all of it can be found again
             before = codec(SlaCursor).validate_json(context.cursor or "{}")

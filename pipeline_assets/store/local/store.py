@@ -6,6 +6,7 @@ locked and compared around it. Files are staged under `{root}/_staging`, each fl
 writer lives.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -31,17 +32,20 @@ from pipeline_assets.store.files import (
     fsync,
     locked,
     make_folder,
+    may_open_more_files,
     names_in,
     replace_file,
     stat_of,
     try_lock,
 )
-from pipeline_assets.store.local.records import PartitionRecords, path_of, read_records, write_records
+from pipeline_assets.store.local.records import FOLDER, PartitionRecords, path_of, read_records, write_records
 from pipeline_assets.store.parquet import rows_digest
 from pipeline_assets.store.protocol import (
     FILE_NAME,
     PAGES,
     Commit,
+    Flaw,
+    FlawKind,
     Head,
     Pinned,
     Published,
@@ -197,11 +201,15 @@ class LocalStore:
         path = self._path(partition)
         with explained(partition):
             while True:
-                seen, known = self._look(partition), read_records(path_of(self.root, partition))
                 try:
+                    seen, known = self._look(partition), read_records(path_of(self.root, partition))
                     file, stat = pa.OSFile(str(path), "rb"), path.stat()
                 except FileNotFoundError:
                     return None
+                except OSError as error:  # a window of years pins thousands of files
+                    if error.errno == errno.EMFILE and may_open_more_files():
+                        continue
+                    raise
                 if self._look(partition) == seen and _version(stat) == seen.version:
                     break
                 file.close()  # replaced in between: what was read may be of another commit than the file
@@ -268,24 +276,69 @@ class LocalStore:
             # before the bad commit could take it for the head that it saw.
             with explained(partition):
                 shutil.copyfile(commit.uri, staged.path)
+                if digest_of(staged.path) != Path(commit.uri).stem:
+                    raise PartitionMissing(
+                        f"{partition}: the kept commit {digest} was damaged: {commit.uri} has other bytes than it had. "
+                        "Nothing was changed."
+                    )
             record = (commit.record or Record()).restored(_utc(self._now_ns()))
             return self.publish(staged, record, seen=seen)
 
     def sweep(self, table: str) -> list[str]:
         """Delete the staged files of the table that nobody has locked, and name them."""
         check_table(table)
-        swept = []
         with explained(f"staged files of {table}"):
-            folder = self.root / "_staging" / table
-            for path in (folder / name for name in names_in(folder) if name.endswith(".parquet")):
-                try:
-                    with locked(path) as is_abandoned:
-                        if is_abandoned:  # else its writer is alive
-                            path.unlink()
-                            swept.append(str(path))
-                except FileNotFoundError:
-                    continue  # just published
-        return swept
+            return [str(path) for path in self._abandoned(table, delete=True)]
+
+    def flaws(self, table: str, *, read: bool, mend: bool) -> Iterator[Flaw]:
+        """What of a table does not fit together, by day; then what writers that are dead left behind."""
+        check_table(table)
+        with explained(f"table {table}"):
+            recorded = {day_of(name.removesuffix(".json")) for name in names_in(self.root / FOLDER / table)}
+            kept = {day_of(name) for name in names_in(self.root / "_history" / table)}
+            for day in sorted(each for each in {*self.heads(table), *recorded, *kept} if each is not None):
+                yield from self._flaws_of(Partition(table, day), read=read, mend=mend)
+            for path in self._abandoned(table, delete=mend):
+                day = date.fromisoformat(path.name.partition(".")[0])
+                told = f"{path} was staged by a process that is dead"
+                yield Flaw(FlawKind.LEFTOVER, Partition(table, day), told, is_mended=mend)
+
+    def _flaws_of(self, partition: Partition, *, read: bool, mend: bool) -> Iterator[Flaw]:
+        records = path_of(self.root, partition)
+        known, head = read_records(records), self.head(partition, read=read)
+        if head is None and list(known):
+            yield Flaw(FlawKind.GONE, partition, f"it was published, and {self._path(partition)} is not there")
+        elif head is None and records.exists():
+            yield Flaw(FlawKind.RECORD, partition, f"{records} holds no record that can be read")
+        elif head is not None and head.record is None:
+            is_changed = known.of_head(head.version) is not None
+            if is_changed or rows_digest(pa.OSFile(head.uri, "rb")) is None:
+                what = "has other bytes than its record names" if is_changed else "is no Parquet file"
+                yield Flaw(FlawKind.DAMAGED, partition, f"{head.uri} {what}")
+            else:
+                yield Flaw(FlawKind.UNRECORDED, partition, f"{head.uri} is a file that no record speaks of")
+        elif head is not None and known.of_head(head.version) is None:
+            told = "its file was moved or copied: the record names another version of the same bytes"
+            yield Flaw(FlawKind.MOVED, partition, told, is_mended=mend and self.adopt(partition))
+        for path, _ in self._kept_files(partition) if read else ():
+            if digest_of(path) != path.stem:
+                yield Flaw(FlawKind.KEPT, partition, f"{path} has other bytes than its name says")
+
+    def adopt(self, partition: Partition, record: Record | None = None) -> bool:
+        """Let the record, or the one that the store has, name the version that the head has now."""
+        with explained(partition), self._locked(partition):
+            known = read_records(path_of(self.root, partition))
+            head = self._head(partition, known)
+            if head is None:
+                return False
+            made = head.record
+            if made is None and record is not None and record.is_of(head.file):
+                made = replace(record, write_id=uuid.uuid4().hex, file=head.file, version=_version(head.stat))
+                made = replace(made, event_id=0, record_version=None, size_bytes=head.stat.st_size)
+            if made is None:
+                return False
+            self._write_records(partition, PartitionRecords(made, kept=self._kept_of(partition, known)))
+        return True
 
     def write_page(self, name: str, day: date, page: str) -> str:
         """Put a page in the place of the one before it, whole; on an error that one stays."""
@@ -294,6 +347,19 @@ class LocalStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             replace_file(target, page.encode(), durable=True)
         return str(target)
+
+    def _abandoned(self, table: str, *, delete: bool) -> Iterator[Path]:
+        """Staged files of the table whose writers are dead."""
+        folder = self.root / "_staging" / table
+        for path in (folder / name for name in names_in(folder) if name.endswith(".parquet")):
+            try:
+                with locked(path) as is_abandoned:
+                    if is_abandoned:  # else its writer is alive
+                        if delete:
+                            path.unlink()
+                        yield path
+            except FileNotFoundError:
+                continue  # just published
 
     def _path(self, partition: Partition) -> Path:
         return self.root / hive_path(partition) / FILE_NAME
@@ -308,7 +374,8 @@ class LocalStore:
     @contextmanager
     def _locked(self, partition: Partition) -> Iterator[None]:
         folder = self.root / hive_path(partition)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait_seconds=self._lock_wait_seconds) as is_held:
             if not is_held:
                 raise StoreBusy(
@@ -392,9 +459,11 @@ class LocalStore:
 
     def _make_durable(self, folder: Path) -> None:
         """Make a folder that outlives a power cut: once in this process, as who made it before may have been killed."""
-        if folder in self._durable and folder.is_dir():
+        is_there = folder.is_dir()
+        if is_there and folder in self._durable:
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        if not is_there:
+            folder.mkdir(parents=True, exist_ok=True)
         for each in (folder, *folder.parents):
             fsync(each)
             if each == self.root:

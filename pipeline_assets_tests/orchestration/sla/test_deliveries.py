@@ -15,10 +15,12 @@ from dagster._core.test_utils import freeze_time
 
 from pipeline_assets import ParquetIOManager, daily_asset
 from pipeline_assets.orchestration.asset.due import due_metadata
+from pipeline_assets.orchestration.sla.deliveries import DeliveryFacts
 from pipeline_assets.orchestration.sla.sensor import sla_report, sla_sensor
 from pipeline_assets.rules.due import by
 from pipeline_assets.rules.sla import Cause, DeliveryStatus
-from pipeline_assets_tests.orchestration.lake import ROW
+from pipeline_assets_tests.orchestration.lake import ROW, Lake, numbers, visits
+from pipeline_assets_tests.orchestration.lake import day as day_of_lake
 from pipeline_assets_tests.orchestration.past import TIMEZONE, Past, at
 from pipeline_assets_tests.orchestration.promised import (
     DAYS,
@@ -42,6 +44,19 @@ def plan_all(past: Past, run_id: str) -> None:
     """What Dagster notes when it makes a run of a job: the tables it is to make."""
     data = AssetMaterializationPlannedData(dg.AssetKey("sales"))
     past.event(run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, NOW, data)
+
+
+def test_a_first_commit_outlives_the_runs_that_dagster_deletes(lake: Lake) -> None:
+    lake.run(visits, 1)
+    key, days = dg.AssetKey("visits"), [day_of_lake(1)]
+    first = DeliveryFacts(lake.instance, NOW).commits(key, days)[days[0]]
+    lake.put("visits", 1, numbers(1))
+    for each in lake.instance.get_runs():
+        lake.instance.delete_run(each.run_id)
+
+    assert DeliveryFacts(lake.instance, NOW).commits(key, days) == {}
+    found = DeliveryFacts(lake.instance, NOW, lake.store).commits(key, days)[days[0]]
+    assert first.at - timedelta(minutes=1) < found.at <= first.at
 
 
 def test_computing_an_old_day_again_makes_no_day_fresh(past: Past) -> None:
