@@ -1,8 +1,9 @@
 """Commands that show what the lake has, and ask nobody else: show, history, rejects."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import click
+import pyarrow as pa
 
 from pipeline_assets.cli.options import DAY
 from pipeline_assets.console import console, grid
@@ -14,6 +15,7 @@ from pipeline_assets.store import Commit, Pinned, Store
 from pipeline_assets.store.parquet import read_table, row_count
 
 PREVIEW_ROWS = 5
+MOMENT, EPOCH = pa.timestamp("us", "UTC"), datetime(1970, 1, 1, tzinfo=UTC)
 BOOKS = ("rows_read", "rows_duplicate", "rows_rejected")
 """Fields of a record that only tables which drop rows have."""
 
@@ -120,7 +122,16 @@ def _show_partition(store: Store, partition: Partition, days: list[date]) -> Non
         console.print(f"`pipeline restore {partition.table} {partition.day} DIGEST` publishes one of them again.")
     rows = read_table(pinned.file).slice(0, PREVIEW_ROWS)
     pinned.close()
-    console.print(grid(rows.column_names, [list(row.values()) for row in rows.to_pylist()], title="first rows"))
+    values = zip(*map(_values, rows.columns), strict=True)
+    console.print(grid(rows.column_names, [list(row) for row in values], title="first rows"))
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    """As Python has them. Arrow imports pandas for times, which takes longer than all the rest of the command."""
+    if column.type != MOMENT:
+        return list(column.to_pylist())
+    seconds = column.cast(pa.int64()).to_pylist()
+    return [None if each is None else EPOCH + timedelta(microseconds=each) for each in seconds]
 
 
 @click.command()
