@@ -152,6 +152,7 @@ class Story:
                 self.world.die(attempt)
             case "stops":
                 self.world.cancel(attempt)
+                outlook = dict.fromkeys(undone, self.world.now)
             case _:
                 outlook = self.world.fail(attempt, transient=how == "may pass")
         self.ended(attempt, recorded=not dies)

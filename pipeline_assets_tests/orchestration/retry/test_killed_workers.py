@@ -64,12 +64,13 @@ class Workers:
         return records(Lake(self.folder / "lake", self.instance))
 
 
+OF_ONE_RUN = ("seconds", "dagster/uri", "unchanged", "commit")
+"""Metadata that differs between any two runs."""
+
+
 def records(lake: Lake) -> dict[str, list[dict[str, Any]]]:
     return {
-        f"{table} {number}": [
-            {name: value for name, value in each.items() if name not in {"seconds", "dagster/uri", "unchanged"}}
-            for each in made
-        ]
+        f"{table} {number}": [{name: value for name, value in each.items() if name not in OF_ONE_RUN} for each in made]
         for table in ("kept", "rejected")
         for number, made in lake.recorded(table).items()
     }
