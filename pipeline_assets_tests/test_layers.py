@@ -209,12 +209,11 @@ def test_rules_touch_no_file_clock_or_chance() -> None:
     assert wrong == []
 
 
-def test_nothing_private_of_dagster_is_used_but_to_launch_a_backfill_and_to_ask_for_open_ones() -> None:
+def test_nothing_private_of_dagster_is_used_but_for_backfills_in_one_module() -> None:
     private = [each for each in IMPORTS if each.name.startswith("dagster") and "._" in each.name]
 
-    # Nothing public launches a backfill of different days per table without a webserver.
-    launching, asking = (f"pipeline_assets.orchestration.backfill.{each}" for each in ("service", "current_work"))
-    assert {each.importer for each in private} == {launching, asking}
+    # Nothing public launches a backfill of different days per table without a webserver, or asks by status.
+    assert {each.importer for each in private} == {"pipeline_assets.orchestration.backfill.of_dagster"}
 
 
 def test_heavy_modules_are_imported_where_they_are_used() -> None:

@@ -71,6 +71,7 @@ class Staleness:
         changes: upstream, against its record.
         because_of: what it waits for, or is held by.
         commits: names the commits that these inputs are now: others, if one changed there and back.
+        there: names what it is now.
     """
 
     status: StalenessStatus
@@ -78,6 +79,7 @@ class Staleness:
     changes: Sequence[Change] = ()
     because_of: Sequence[Partition] = ()
     commits: str = ""
+    there: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,12 @@ class Request:
     partitions: Mapping[Partition, Staleness]
 
     @property
-    def commits(self) -> str:
-        """Name the commits of all inputs: of two requests for the same days another one, if the second is needed."""
-        return name_of(f"{partition}={each.commits};" for partition, each in sorted(self.partitions.items()))
+    def cause(self) -> str:
+        """Name what is there and all inputs: of two requests for the same days another name, if the second is needed.
+
+        It is if an input changed there and back, or if somebody interfered with the partition again.
+        """
+        return name_of(f"{each}={found.commits} {found.there};" for each, found in sorted(self.partitions.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +296,7 @@ def _staleness_of(graph: Graph, partition: Partition, facts: _Facts, last_attemp
         return Staleness(StalenessStatus.HELD, because_of=unread)
     changes = [change for each, current in inputs if (change := change_of(each, current, record, first_day))]
     want = name_of(f"{each}={current.digest or current.event_id};" for each, current in inputs)
-    commits = name_of(f"{each}={current.write_id or current.event_id};" for each, current in inputs)
+    commits = name_of(f"{each}={_commit_of(current)};" for each, current in inputs)
     if record is not None and not changes and flaw is None:
         status = StalenessStatus.CURRENT
     elif last_attempt is not None and last_attempt.want == want and not last_attempt.succeeded:
@@ -302,7 +307,12 @@ def _staleness_of(graph: Graph, partition: Partition, facts: _Facts, last_attemp
         status = StalenessStatus.CURRENT
     else:
         status = flaw or (StalenessStatus.MISSING if record is None else StalenessStatus.STALE)
-    return Staleness(status, want, changes, commits=commits)
+    there = name_of(f"{table}={_commit_of(each)};" for table, each in sorted(made.items()))
+    return Staleness(status, want, changes, commits=commits, there=there)
+
+
+def _commit_of(record: Record) -> str:
+    return record.write_id or record.version or str(record.event_id)
 
 
 def name_of(listed: Iterable[str]) -> str:

@@ -87,6 +87,18 @@ def test_what_reads_it_waits_until_the_sensor_had_it_made_again(
     assert world.plan() == {}
 
 
+def test_it_is_made_again_as_often_as_somebody_interferes(world: World, amounts: dict[int, int]) -> None:
+    for times in (1, 2, 3):
+        overwrite(world)
+        amounts[4] = 4 + times
+        world.compute("sales", first=4)
+
+        world.settle()
+
+        assert world.value("sales", STRANGE) == 1
+        assert [world.value("sums", number) for number in (3, 4, 5, 6)] == [3, *[6 + times] * 3], world.failures
+
+
 def test_a_lake_that_was_restored_from_yesterday_is_made_again_where_it_differs(
     world: World, amounts: dict[int, int], tmp_path: Path
 ) -> None:

@@ -364,7 +364,7 @@ def test_a_request_is_told_from_an_earlier_one_for_the_same_days_by_the_commits_
         lookup.note("events", 1, digest)
         (request,) = reaction(lookup, partitions("sales", 1)).requests
         lookup.note("sales", 1, events={1: digest})
-        keys.add((request.partitions[Partition("sales", DAYS[1])].want, request.commits))
+        keys.add((request.partitions[Partition("sales", DAYS[1])].want, request.cause))
 
     assert len(keys) == 3
     assert len({want for want, _ in keys}) == 2

@@ -27,8 +27,8 @@ SHORTER = BODY[:-7]
 CUT = 300_000
 OLD = "Wed, 10 Jun 2026 01:00:00 GMT"
 OLDER = "Tue, 09 Jun 2026 01:00:00 GMT"
-SILENCE_SECONDS = 0.4
-"""After which the client gives up on a server that hangs."""
+SILENCE_SECONDS = 2.0
+"""After which the client gives up on a server that hangs. A machine that is busy may be silent for a while, too."""
 
 Zone = Callable[..., HttpLanding]
 

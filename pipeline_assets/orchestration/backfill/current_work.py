@@ -1,25 +1,14 @@
 """What somebody is making: runs, backfills of Dagster, and backfills of commands."""
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-# No public name: what `DagsterInstance.get_backfills` is asked by.
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
-
+from pipeline_assets.orchestration.backfill.of_dagster import is_going_on, open_backfills
 from pipeline_assets.orchestration.history.runs import running_partitions
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.graph import Graph
-
-OPEN = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
-"""Of backfills that Dagster still has something to do for."""
-
-
-def open_backfills(instance: dg.DagsterInstance) -> Sequence[PartitionBackfill]:
-    """Backfills of Dagster's that have not ended, however old they are."""
-    return instance.get_backfills(BulkActionsFilter(statuses=list(OPEN)))
 
 
 def partitions_under_way(instance: dg.DagsterInstance, graph: Graph, assets: Any) -> set[Partition]:
@@ -41,7 +30,7 @@ def _backfilled_partitions(instance: dg.DagsterInstance, graph: Graph, assets: A
     """Of Dagster's: it asks for its own downstream, in its own order."""
     partitions = set()
     for backfill in open_backfills(instance):
-        if backfill.status is not BulkActionStatus.REQUESTED or not backfill.is_asset_backfill:
+        if not is_going_on(backfill) or not backfill.is_asset_backfill:
             continue
         to_come = backfill.get_asset_backfill_data(assets).get_targeted_partitions_without_materialization_status()
         for key, partition in to_come.iterate_asset_partitions():

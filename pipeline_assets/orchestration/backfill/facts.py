@@ -53,7 +53,7 @@ def facts_of(
     heads: dict[str, Heads] = {}
     records: dict[str, Days] = {}
     for table in computed:
-        heads[table], records[table] = lookup.of_table(table)
+        heads[table], records[table], _ = lookup.of_table(table)
     for table in graph.sources:
         source = SourceFacts(
             table, graph, lookup.event_log, days_between(graph.first_days[table], over[table]), heads, records

@@ -1,6 +1,6 @@
 """Whether lake and event log fit together: every head, record and copy against the others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from pipeline_assets.orchestration.backfill.current_work import partitions_under_way
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.orchestration.history.graph import daily_graph, key_of
-from pipeline_assets.orchestration.history.records import Records
+from pipeline_assets.orchestration.history.records import Records, TableRecords
 from pipeline_assets.orchestration.partition.materialization import metadata_of
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.staleness import is_torn
@@ -35,13 +35,16 @@ def flaws_of(instance: dg.DagsterInstance, assets: Any, store: Store, *, read: b
                 gone.add(flaw.partition)
             yield _told_by_log(lookup, flaw, mend=mend) if flaw.kind is FlawKind.UNRECORDED else flaw
     for lead in graph.leads():
-        for table in () if lead in graph.sources else graph.steps[lead]:
-            found = _flaws_of_log(lookup, table, mend=mend)
-            yield from (
-                each for each in found if Partition(lead, each.partition.day) not in busy and each.partition not in gone
-            )
-        if len(graph.steps[lead]) > 1:
-            yield from (each for each in _torn(lookup, lead) if each.partition not in busy)
+        if lead in graph.sources:
+            continue
+        tables = {table: lookup.of_table(table) for table in graph.steps[lead]}
+        found = [*_torn(lead, tables)]
+        for table, there in tables.items():
+            found += _flaws_of_log(lookup, table, there)
+        for flaw in found:
+            if Partition(lead, flaw.partition.day) not in busy and flaw.partition not in gone:
+                is_mended = mend and flaw.kind is FlawKind.LOG and _renew(lookup, flaw.partition)
+                yield flaw._replace(is_mended=is_mended)
 
 
 def _told_by_log(lookup: Records, flaw: Flaw, *, mend: bool) -> Flaw:
@@ -56,23 +59,19 @@ def _told_by_log(lookup: Records, flaw: Flaw, *, mend: bool) -> Flaw:
     return Flaw(FlawKind.RECORD, flaw.partition, told, mend and lookup.store.adopt(flaw.partition, record))
 
 
-def _flaws_of_log(lookup: Records, table: str, *, mend: bool) -> Iterator[Flaw]:
-    heads, _ = lookup.of_table(table)
-    logged = lookup.event_log.all_records(table, beginnings=False)
-    for day, head in heads.items():
-        partition, copy = Partition(table, day), logged.get(day)
+def _flaws_of_log(lookup: Records, table: str, there: TableRecords) -> Iterator[Flaw]:
+    for day, head in there.heads.items():
+        partition, copy = Partition(table, day), there.copies.get(day)
         if partition not in lookup.unrecorded and (copy is None or not head.is_told_by(copy)):
             told = f"the event log has {'no' if copy is None else 'an older'} copy of its record"
-            yield Flaw(FlawKind.LOG, partition, told, mend and _renew(lookup, partition))
-    for day, copy in logged.items():
-        if copy.version is not None and day not in heads:
-            told = "the event log tells of a commit that is not in the lake"
-            yield Flaw(FlawKind.GONE, Partition(table, day), told)
+            yield Flaw(FlawKind.LOG, partition, told)
+    for day, copy in there.copies.items():
+        if copy.version is not None and day not in there.heads:
+            yield Flaw(FlawKind.GONE, Partition(table, day), "the event log tells of a commit that is not in the lake")
 
 
-def _torn(lookup: Records, lead: str) -> Iterator[Flaw]:
-    tables = lookup.event_log.graph.steps[lead]
-    made = [lookup.of_table(table)[1] for table in tables]
+def _torn(lead: str, tables: Mapping[str, TableRecords]) -> Iterator[Flaw]:
+    made = [there.records for there in tables.values()]
     for day in sorted(set().union(*made)):
         if is_torn(each[day] for each in made if day in each):
             yield Flaw(FlawKind.TORN, Partition(lead, day), f"{', '.join(tables)} are of different steps")

@@ -8,7 +8,7 @@ from typing import Protocol
 import dagster as dg
 
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book
-from pipeline_assets.orchestration.backfill.current_work import open_backfills
+from pipeline_assets.orchestration.backfill.of_dagster import open_backfills
 from pipeline_assets.orchestration.finished_days import FinishedDay
 from pipeline_assets.orchestration.history.failures import recorded_failures, told_by_run
 from pipeline_assets.orchestration.history.runs import IN_FLIGHT, partitions_of_run, recorded_partitions

@@ -13,14 +13,11 @@ from pathlib import Path
 
 import dagster as dg
 
-# Nothing public launches a backfill of different days per table but the webserver. This is what it does itself.
-from dagster._core.definitions.selector import PartitionsByAssetSelector
-from dagster._core.execution.backfill import PartitionBackfill
-
 from pipeline_assets.errors import PlanOutdated, UsageError
 from pipeline_assets.orchestration.backfill import launches, workers
 from pipeline_assets.orchestration.backfill.book import IN_DAGSTER, Backfill, Book, new_id
 from pipeline_assets.orchestration.backfill.facts import facts_of
+from pipeline_assets.orchestration.backfill.of_dagster import add_backfill
 from pipeline_assets.orchestration.backfill.progress import BackfillStatus, Progress, Watcher, progress_of, status_of
 from pipeline_assets.orchestration.backfill.webserver import RunningDagster, Targets, partitions_by_assets
 from pipeline_assets.orchestration.backfill.workers import OtherProcess, ThisProcess, Worker
@@ -307,21 +304,15 @@ class Backfills:
         """
         if self.instance.get_backfill(backfill_id) is not None:
             return False
-        self.instance.add_backfill(
-            PartitionBackfill.from_partitions_by_assets(
-                backfill_id=backfill_id,
-                asset_graph=self.assets,
-                backfill_timestamp=self.now().timestamp(),
-                tags=launches.tags_of(backfill_id, file),
-                dynamic_partitions_store=self.instance,
-                partitions_by_assets=[
-                    PartitionsByAssetSelector.from_graphql_input(each)
-                    for each in partitions_by_assets(self.graph, targets)
-                ],
-                title=title,
-                description=description,
-                run_config=None,
-            )
+        add_backfill(
+            self.instance,
+            self.assets,
+            backfill_id,
+            partitions_by_assets(self.graph, targets),
+            began_at=self.now(),
+            tags=launches.tags_of(backfill_id, file),
+            title=title,
+            description=description,
         )
         return True
 

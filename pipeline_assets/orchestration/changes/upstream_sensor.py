@@ -389,7 +389,7 @@ class UpstreamTick:
         listed = "".join(f"{partition}={want};" for partition, want in sorted(wants.items()))
         inputs = hashlib.blake2b(listed.encode()).hexdigest()[:WANT_DIGITS]
         span = f"{request.first}..{request.last}"
-        key = f"{'+'.join(request.leads)}|{span}|{inputs}|{request.commits}|{attempts}"
+        key = f"{'+'.join(request.leads)}|{span}|{inputs}|{request.cause}|{attempts}"
         commits = {partition: staleness.commits for partition, staleness in request.partitions.items()}
         self.cursor.requested[key] = RequestedRun(wants, attempts, commits)
         because = _because(request.partitions.values())

@@ -8,12 +8,25 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import NamedTuple
 
 from pipeline_assets.errors import DefinitionError
 from pipeline_assets.orchestration.history.event_log import EventLog
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.store import Commit, Head, Store
+
+
+class TableRecords(NamedTuple):
+    """What there is of a whole table, by day.
+
+    Args:
+        copies: the newest records of the event log, which may be of other commits than the heads.
+    """
+
+    heads: Mapping[date, Head]
+    records: dict[date, Record]
+    copies: Mapping[date, Record]
 
 
 @dataclass(slots=True)
@@ -42,7 +55,7 @@ class Records:
         logged = self.event_log.records(table, heads.keys() - told.keys())
         return told | self._untold(table, {day: heads[day] for day in heads.keys() - told.keys()}, logged)
 
-    def of_table(self, table: str) -> tuple[Mapping[date, Head], dict[date, Record]]:
+    def of_table(self, table: str) -> "TableRecords":
         """All heads of a table of the lake, and their records; of one that is kept elsewhere, records alone."""
         heads, logged = self.heads(table), self.event_log.all_records(table, beginnings=False)
         told, untold = dict[date, Record](), dict[date, Commit | None]()
@@ -56,7 +69,7 @@ class Records:
                 untold[day] = head
             else:
                 told[day] = head.record
-        return heads, told | self._untold(table, untold, logged)
+        return TableRecords(heads, told | self._untold(table, untold, logged), logged)
 
     def changed(self, table: str, day: date) -> Record | None:
         """The record that brought the rows which the day has: those after it are of the same."""

@@ -82,7 +82,7 @@ def test_of_a_backfill_and_the_daily_run_on_one_day_one_wins_and_the_other_is_to
         told: set[str] = set()
         graph = daily_graph(definitions(tmp_path, DAILY, order).resolve_asset_graph())
         lookup = Records(EventLog(instance, graph), lake.store)
-        _, newest = lookup.of_table("contested")
+        newest = lookup.of_table("contested").records
         for number, contended in enumerate(CONTESTED):
             tries = {role: calls[role, str(contended)] for role in NUMBERS}
             # Who tries again for another day, and finds another's commit where its own was, makes that day again, too.
