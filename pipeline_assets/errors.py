@@ -18,6 +18,7 @@ on it.
     |   |-- ContractBroken          kind "contract"            rows that break the contract of their table
     |   |-- PartitionMismatch       kind "partition_mismatch"  rows that belong to another day
     |   |-- PartitionMissing        kind "missing"             a partition that has not been computed
+    |   |-- PartitionDamaged        kind "damaged"             a file of the lake that is not what was written
     |   |-- StorageRefused          kind "storage_refused"     permissions, a read-only or broken file system
     |   `-- StorageFull             kind "storage_full"        no space or quota left
     |-- MayPass                     the same step may pass when it is run again from its inputs
@@ -126,6 +127,10 @@ class PartitionMismatch(MustChange, kind="partition_mismatch"):
 
 class PartitionMissing(MustChange, kind="missing"):
     """A partition or a commit was asked for that does not exist."""
+
+
+class PartitionDamaged(MustChange, kind="damaged"):
+    """The file of a partition, or of a commit that is kept, cannot be read as what was written."""
 
 
 class PartitionConflict(MayPass, kind="conflict"):

@@ -307,6 +307,28 @@ def test_fsck_finds_what_does_not_fit_and_mends_what_needs_no_computing(
     assert "Nothing is to be computed" in pipeline("plan").out
 
 
+def test_a_damaged_file_is_named_with_table_and_day_and_hides_no_other(
+    pipeline: Pipeline, ran: Path, home: Path
+) -> None:
+    for table in ("events", "rejected_events"):
+        (home / "lake" / table / "dt=2026-03-08" / "data.parquet").write_bytes(b"half")
+
+    listed = pipeline("show", "events")
+    assert (listed.status, listed.out.count("damaged")) == (0, 1)
+    for arguments in (
+        ("show", "events", "--day", "2026-03-08"),
+        ("rejects", "--day", "2026-03-08"),
+        ("run", "--select", "daily_sales", "--from", "2026-03-08", "--to", "2026-03-08"),
+    ):
+        refused = pipeline(*arguments)
+        assert refused.status != 0
+        assert "events 2026-03-08: its file cannot be read" in " ".join(refused.err.split())
+        assert "Traceback" not in refused.err
+    rejected = pipeline("rejects")
+    assert rejected.status == 0
+    assert "rejected_events 2026-03-08" in rejected.err
+
+
 @pytest.mark.parametrize("command", ["show", "history", "rejects", "diff"])
 def test_what_shows_the_lake_imports_no_dagster(command: str) -> None:
     load = f"from pipeline_assets.cli.main import load_command; load_command({command!r})"

@@ -1,18 +1,19 @@
 """Commands that show what the lake has, and ask nobody else: show, history, rejects."""
 
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 import click
 import pyarrow as pa
 
 from pipeline_assets.cli.options import DAY
-from pipeline_assets.console import console, grid
-from pipeline_assets.errors import PartitionMissing, UsageError
+from pipeline_assets.console import console, grid, stderr
+from pipeline_assets.errors import PartitionDamaged, PartitionMissing, UsageError
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import Record
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store import Commit, Pinned, Store
-from pipeline_assets.store.parquet import read_table, row_count
+from pipeline_assets.store.parquet import read_table, row_count, undamaged
 
 PREVIEW_ROWS = 5
 MOMENT, EPOCH = pa.timestamp("us", "UTC"), datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,8 +89,10 @@ def _shown_day(store: Store, pinned: Pinned, record: Record, counts: list[str]) 
     books = [getattr(record, name) for name in counts]
     short = head.digest.rpartition(":")[2][:12]
     facts = (head.size_bytes, short, f"{head.published_at:%Y-%m-%d %H:%M:%S}", len(store.history(head.partition)))
-    with pinned.file as file:
-        return [str(head.partition.day), row_count(file), *books, *facts]
+    rows: object = "damaged"  # one day's trouble hides no other
+    with pinned.file as file, suppress(PartitionDamaged), undamaged(head.partition):
+        rows = row_count(file)
+    return [str(head.partition.day), rows, *books, *facts]
 
 
 def _show_partition(store: Store, partition: Partition, days: list[date]) -> None:
@@ -97,9 +100,12 @@ def _show_partition(store: Store, partition: Partition, days: list[date]) -> Non
     if pinned is None:
         raise _missing(partition, days)
     head, record = pinned.commit, pinned.commit.record
+    with undamaged(partition):
+        table = read_table(pinned.file)
+    pinned.close()
     facts: list[list[object]] = [
         ["uri", head.uri],
-        ["rows", f"{row_count(pinned.file):,}"],
+        ["rows", f"{table.num_rows:,}"],
         ["bytes", f"{head.size_bytes:,}"],
         ["digest", head.digest],
         ["published (UTC)", f"{head.published_at:%Y-%m-%d %H:%M:%S}"],
@@ -110,8 +116,8 @@ def _show_partition(store: Store, partition: Partition, days: list[date]) -> Non
         told = {name: getattr(record, name) for name in (*BOOKS, "unchanged", "seconds", "code_version")}
         told["run"] = record.run_id or None
         facts += [[f"record: {name}", value] for name, value in told.items() if value is not None]
-        for table, commits in record.inputs.items():
-            facts.append([f"made from {table}", "\n".join(f"{each} {digest}" for each, digest in commits.items())])
+        for upstream, commits in record.inputs.items():
+            facts.append([f"made from {upstream}", "\n".join(f"{each} {digest}" for each, digest in commits.items())])
     console.print(grid(["head", str(partition)], facts))
     kept: list[list[object]] = [
         [commit.digest, commit.size_bytes, f"{commit.published_at:%Y-%m-%d %H:%M:%S}"]
@@ -120,8 +126,7 @@ def _show_partition(store: Store, partition: Partition, days: list[date]) -> Non
     if kept:
         console.print(grid(["replaced commit", "bytes", "published (UTC)"], kept))
         console.print(f"`pipeline restore {partition.table} {partition.day} DIGEST` publishes one of them again.")
-    rows = read_table(pinned.file).slice(0, PREVIEW_ROWS)
-    pinned.close()
+    rows = table.slice(0, PREVIEW_ROWS)
     values = zip(*map(_values, rows.columns), strict=True)
     console.print(grid(rows.column_names, [list(row) for row in values], title="first rows"))
 
@@ -144,18 +149,28 @@ def rejects(day: datetime | None, limit: int) -> None:
     days = [day.date()] if day else list(store.heads(table))
     counts: dict[str, int] = {}
     rows: list[list[object]] = []
+    damaged: list[str] = []
     for each in days:
         pinned = store.open(Partition(table, each))
         if pinned is None:
             raise PartitionMissing(
                 f"{Partition(table, each)} has not been computed; run `pipeline run --from {each} --to {each}`"
             )
-        for row in read_table(pinned.file).to_pylist():
+        try:
+            with pinned.file as file, undamaged(Partition(table, each)):
+                rejected = read_table(file).to_pylist()
+        except PartitionDamaged as error:
+            if day:
+                raise
+            damaged.append(str(error))
+            continue
+        for row in rejected:
             counts[row["rule"]] = counts.get(row["rule"], 0) + 1
             if len(rows) < limit:
                 where = row["source_file"] + (f":{row['source_line']}" if row["source_line"] else "")
                 rows.append([where, row["rule"], row["reason"], row["row_text"]])
-        pinned.close()
+    for told in damaged:
+        stderr.print(f"warning: {told}", markup=False, soft_wrap=True)
     total = sum(counts.values())
     if not total:
         console.print(f"no rejected rows in {len(days)} days")

@@ -113,7 +113,7 @@ DENIED = Verdict(
     ends_range_after=1,
 )
 BROKEN = Verdict("contract broken", "contract", _words("kind", "contract partition_mismatch"))
-UNUSABLE = Verdict("unusable input", "landing", _words("kind", "landing landing_missing missing"))
+UNUSABLE = Verdict("unusable input", "landing", _words("kind", "landing landing_missing missing damaged"))
 MISCONFIGURED = Verdict("misconfigured", "settings", _words("kind", "settings source definition"), ends_range_after=1)
 REFUSED = Verdict(
     "storage refused",

@@ -5,7 +5,8 @@ the data (which columns get a dictionary) is decided from the first rows of the 
 happened to arrive. The footer names table, partition and contract version; nothing in it tells when or by whom.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from pipeline_assets.errors import PartitionDamaged
+from pipeline_assets.partition import Partition
 from pipeline_assets.store.protocol import Staged
 from pipeline_assets.store.row_digest import RowDigest
 
@@ -91,6 +94,22 @@ class PartitionWriter:
         self.rows += group.num_rows
 
 
+@contextmanager
+def undamaged(partition: Partition) -> Iterator[None]:
+    """Turn what Arrow says of a partition's file that it cannot read into an error that names the partition.
+
+    Raises:
+        PartitionDamaged: the file is no Parquet, or was changed.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise PartitionDamaged(
+            f"{partition}: its file cannot be read ({str(error).strip()}). The next plan makes it again; "
+            "`pipeline fsck` says what else is wrong, and `pipeline restore` brings a commit from before back."
+        ) from error
+
+
 def read_table(file: pa.NativeFile) -> pa.Table:
     """All rows of a Parquet file."""
     # pq.read_table imports pandas, a quarter of a second in each process, and takes 1.4 times as long for a small file.
@@ -105,6 +124,22 @@ def read_batches(file: pa.NativeFile) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(
         schema, (batch.replace_schema_metadata(None) for batch in parquet.iter_batches(READ_BATCH_ROWS))
     )
+
+
+def undamaged_batches(partition: Partition, file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a partition as a stream, as `read_batches`.
+
+    Raises:
+        PartitionDamaged: see `undamaged`; when the batch is asked for that cannot be read.
+    """
+    with undamaged(partition):
+        batches = read_batches(file)
+    while True:
+        with undamaged(partition):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def rows_digest(file: pa.NativeFile) -> str | None:

@@ -195,6 +195,7 @@ class Store(Protocol):
 
         Raises:
             PartitionMissing: no kept commit has this digest.
+            PartitionDamaged: its bytes are not those that were archived.
             PartitionConflict: somebody published meanwhile.
         """
 

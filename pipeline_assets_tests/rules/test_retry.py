@@ -117,6 +117,7 @@ CASES: dict[str, tuple[BaseException, Verdict]] = {
     "landing missing": (errors.LandingMissing("404"), UNUSABLE),
     "landing unreadable": (errors.LandingError("truncated"), UNUSABLE),
     "upstream missing": (errors.PartitionMissing("not computed"), UNUSABLE),
+    "upstream damaged": (errors.PartitionDamaged("no Parquet"), UNUSABLE),
     "access denied": (errors.AccessDenied("401"), DENIED),
     "contract": (errors.ContractBroken("nulls"), BROKEN),
     "rows of another day": (errors.PartitionMismatch("1 of 2"), BROKEN),

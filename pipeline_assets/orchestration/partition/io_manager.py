@@ -31,7 +31,7 @@ from pipeline_assets.orchestration.retry.step import RetryRules, step_of
 from pipeline_assets.partition import Partition, days_in_words
 from pipeline_assets.record import Record
 from pipeline_assets.store import Seen, Store, open_store
-from pipeline_assets.store.parquet import read_batches, read_table
+from pipeline_assets.store.parquet import read_batches, read_table, undamaged, undamaged_batches
 
 LISTED_STRETCHES = 10
 
@@ -138,7 +138,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """Rows of the partitions, one after the other."""
         table, tables, schemas = partitions[0].table, [], {}
         for each in partitions:
-            with self._open(each) as file:
+            with self._open(each) as file, undamaged(each):
                 if kind is FrameKind.READER:
                     schemas[each.day] = read_batches(file).schema
                 else:
@@ -153,7 +153,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     def _batches(self, partitions: Sequence[Partition], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for each in partitions:
             with self._open(each) as file:
-                for batch in read_batches(file):
+                for batch in undamaged_batches(each, file):
                     yield from conformed(pa.Table.from_batches([batch]), schema).to_batches()
 
     def _open(self, partition: Partition) -> pa.NativeFile:

@@ -1,6 +1,7 @@
 """Reading upstream partitions: pinned, in the form that the reader asked for, each once per run where it fits."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -12,7 +13,7 @@ from pipeline_assets.orchestration.partition.frames import FrameKind, to_pandas
 from pipeline_assets.partition import Partition
 from pipeline_assets.rules.windows import Window
 from pipeline_assets.store import Pinned, Store
-from pipeline_assets.store.parquet import read_batches, read_table, uncompressed_bytes
+from pipeline_assets.store.parquet import read_batches, read_table, uncompressed_bytes, undamaged, undamaged_batches
 
 KEPT_BYTES = 128 << 20
 """Decoded partitions that are kept for the next day of a range; a window of small days fits, a huge day streams."""
@@ -55,6 +56,7 @@ class Upstream:
 
         Raises:
             PartitionMissing: none of the days has been computed.
+            PartitionDamaged: the file of one cannot be read.
             ContractBroken: the days differ in the type of a column.
         """
         first, last = history
@@ -99,12 +101,19 @@ class Upstream:
         return self._pinned[day]
 
     def _schema(self, day: date) -> pa.Schema:
-        return self._decoded[day].schema if day in self._decoded else read_batches(self._pinned[day].file).schema
+        if day in self._decoded:
+            return self._decoded[day].schema
+        with self._undamaged(day):
+            return read_batches(self._pinned[day].file).schema
+
+    def _undamaged(self, day: date) -> AbstractContextManager[None]:
+        return undamaged(Partition(self.table, day))
 
     def _table(self, day: date) -> pa.Table:
         if day in self._decoded:
             return self._decoded[day]
-        table = read_table(self._pinned[day].file)
+        with self._undamaged(day):
+            table = read_table(self._pinned[day].file)
         if sum(kept.nbytes for kept in self._decoded.values()) + table.nbytes <= KEPT_BYTES:
             self._decoded[day] = table
         return table
@@ -114,7 +123,7 @@ class Upstream:
             if day in self._decoded or uncompressed_bytes(self._pinned[day].file) <= KEPT_BYTES // 4:
                 yield from _as(self._table(day), day, schema).to_batches()
             else:
-                for batch in read_batches(self._pinned[day].file):
+                for batch in undamaged_batches(Partition(self.table, day), self._pinned[day].file):
                     yield from _as(pa.Table.from_batches([batch]), day, schema).to_batches()
 
 

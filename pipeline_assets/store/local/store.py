@@ -22,7 +22,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import xxhash
 
-from pipeline_assets.errors import PartitionConflict, PartitionMissing, StoreBusy
+from pipeline_assets.errors import PartitionConflict, PartitionDamaged, PartitionMissing, StoreBusy
 from pipeline_assets.partition import Partition
 from pipeline_assets.record import FILE_KIND, Record, kind_of
 from pipeline_assets.store.files import (
@@ -277,7 +277,7 @@ class LocalStore:
             with explained(partition):
                 shutil.copyfile(commit.uri, staged.path)
                 if digest_of(staged.path) != Path(commit.uri).stem:
-                    raise PartitionMissing(
+                    raise PartitionDamaged(
                         f"{partition}: the kept commit {digest} was damaged: {commit.uri} has other bytes than it had. "
                         "Nothing was changed."
                     )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets import daily_asset
-from pipeline_assets.errors import PartitionMissing
+from pipeline_assets.errors import PartitionDamaged
 from pipeline_assets.orchestration.backfill.fsck import flaws_of
 from pipeline_assets.orchestration.history.graph import key_of
 from pipeline_assets.orchestration.partition.frames import Result
@@ -151,7 +151,7 @@ def test_a_kept_commit_that_was_damaged_is_not_restored(whole: Lake) -> None:
     (kept,) = whole.store.history(Partition("visits", day(1)))
     head = whole.digest("visits", 1)
 
-    with pytest.raises(PartitionMissing, match="was damaged"):
+    with pytest.raises(PartitionDamaged, match="was damaged"):
         whole.store.restore(Partition("visits", day(1)), kept.digest)
     assert whole.digest("visits", 1) == head
 
